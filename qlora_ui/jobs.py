@@ -1,0 +1,158 @@
+"""Jobs and their store. The store is the only writer of `jobs.db`; the scheduler alone changes a state.
+
+`config.json` is written before the row, so that the database can be rebuilt from the folders.
+"""
+
+import json
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from qlora_ui.config import TrainConfig
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+ACTIVE = (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+ENDED = (JobState.FINISHED, JobState.FAILED, JobState.STOPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training, queued to ended. Times are seconds since the epoch, None until they are known."""
+
+    id: str
+    name: str
+    config: TrainConfig
+    state: JobState
+    reason: str  # of `stopped`: user, cancelled, interrupted
+    attempt: int  # starts so far; the running one's number
+    handle: str  # the launcher's, while a worker may live
+    device: str  # GPU it was given ("0"), "" on a CPU
+    needs_token: bool
+    error: dict[str, Any] | None  # key and values of a UserError, of `failed`
+    created: float
+    started: float | None
+    ended: float | None
+
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, config TEXT NOT NULL, state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '', attempt INTEGER NOT NULL DEFAULT 0, handle TEXT NOT NULL DEFAULT '',
+    device TEXT NOT NULL DEFAULT '', needs_token INTEGER NOT NULL DEFAULT 0, error TEXT,
+    created REAL NOT NULL, started REAL, ended REAL
+)"""
+COLUMNS = tuple(Job.__slots__)
+
+
+def _job_from_row(row: sqlite3.Row) -> Job:
+    values = {name: row[name] for name in COLUMNS}
+    values["config"] = TrainConfig.model_validate_json(row["config"])
+    values["state"] = JobState(row["state"])
+    values["needs_token"] = bool(row["needs_token"])
+    values["error"] = json.loads(row["error"]) if row["error"] else None
+    return Job(**values)
+
+
+class JobStore:
+    """The jobs of one home folder. Threads share it; a second process is refused by the lock of `app.py`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        (home / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(home / "jobs.db", check_same_thread=False, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute(SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def folder(self, job_id: str) -> Path:
+        """`jobs/<id>`: config.json, events.jsonl, worker.log, adapter/."""
+        return self.home / "jobs" / job_id
+
+    def create(self, config: TrainConfig, needs_token: bool = False) -> Job:
+        """Queue a job: its folder with `config.json` first, then its row. Raises OSError on a full disk."""
+        job_id = secrets.token_hex(5)
+        write_folder(self.folder(job_id), config)
+        return self._insert(job_id, config, JobState.QUEUED, needs_token=needs_token)
+
+    def adopt(self, job_id: str, state: JobState, **fields: Any) -> Job:
+        """A row for a folder that has none (a job started without the page, or a lost database)."""
+        config = TrainConfig.model_validate_json((self.folder(job_id) / "config.json").read_bytes())
+        return self._insert(job_id, config, state, **fields)
+
+    def get(self, job_id: str) -> Job | None:
+        rows = self._execute("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        return _job_from_row(rows[0]) if rows else None
+
+    def all(self, states: Iterable[JobState] = ()) -> list[Job]:
+        """All jobs, or those in some states, oldest first: the order in which they start."""
+        marks = ",".join("?" * len(names := [str(state) for state in states]))
+        where = f"WHERE state IN ({marks})" if names else ""
+        return [
+            _job_from_row(row) for row in self._execute(f"SELECT * FROM jobs {where} ORDER BY created", names)
+        ]
+
+    def move(self, job_id: str, to: JobState, only_from: Iterable[JobState], **fields: Any) -> bool:
+        """Change a state in one guarded UPDATE; False if the job was not (any more) in `only_from`."""
+        if "error" in fields and fields["error"] is not None:
+            fields["error"] = json.dumps(fields["error"], ensure_ascii=False)
+        sets = {"state": str(to), **fields}
+        sources = [str(state) for state in only_from]
+        sql = (
+            f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in sets)} "
+            f"WHERE id = ? AND state IN ({','.join('?' * len(sources))}) RETURNING id"
+        )
+        return bool(self._execute(sql, (*sets.values(), job_id, *sources)))
+
+    def rename(self, job_id: str, name: str) -> bool:
+        return bool(self._execute("UPDATE jobs SET name = ? WHERE id = ? RETURNING id", (name, job_id)))
+
+    def delete(self, job_id: str) -> bool:
+        """Remove an ended job, row and folder; False for one that is not ended."""
+        marks = ",".join("?" * len(ENDED))
+        sql = f"DELETE FROM jobs WHERE id = ? AND state IN ({marks}) RETURNING id"
+        if not self._execute(sql, (job_id, *map(str, ENDED))):
+            return False
+        shutil.rmtree(self.folder(job_id), ignore_errors=True)
+        return True
+
+    def _insert(self, job_id: str, config: TrainConfig, state: JobState, **fields: Any) -> Job:
+        row = {
+            "id": job_id, "name": config.name, "config": config.model_dump_json(), "state": str(state),
+            "created": time.time(), **fields,
+        }  # fmt: skip
+        marks = ",".join("?" * len(row))
+        sql = f"INSERT INTO jobs ({','.join(row)}) VALUES ({marks}) RETURNING *"
+        return _job_from_row(self._execute(sql, tuple(row.values()))[0])
+
+    def _execute(self, sql: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._db.execute(sql, tuple(values)).fetchall()
+
+
+def write_folder(folder: Path, config: TrainConfig) -> None:
+    """A job's folder with its `config.json`; the file appears whole or not at all."""
+    folder.mkdir(parents=True, mode=0o700)
+    part = folder / "config.json.part"
+    part.write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
+    part.replace(folder / "config.json")

@@ -1,0 +1,63 @@
+"""Named starting points for r and lora_alpha, and where each number comes from.
+
+They say what the article says that this project was started from (in Chinese, 2024): general tasks
+r 1, 2, 4, 8 with alpha 16 or 32; complex tasks or a distant domain r 8, 16, 32 with alpha 32 or 64; and its
+example. Their reasons in words are in `texts/` under `preset.<name>.{label,reason,source}`.
+"""
+
+from dataclasses import dataclass, field
+
+from qlora_ui.config import Batch, Lora, TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A starting point: its `lora` values, and every value of r and alpha its source recommends."""
+
+    name: str
+    lora: Lora
+    r: tuple[int, ...]
+    lora_alpha: tuple[int, ...]
+    source: str
+    chips: bool = field(default=True)  # False: one fixed example, no set to choose from
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "general",
+            Lora(r=8, lora_alpha=16),
+            r=(1, 2, 4, 8),
+            lora_alpha=(16, 32),
+            source="一般任务: r 1, 2, 4, 8; lora_alpha 16, 32",
+        ),
+        Preset(
+            "complex",
+            Lora(r=16, lora_alpha=32),
+            r=(8, 16, 32),
+            lora_alpha=(32, 64),
+            source="复杂任务或领域差距较大的任务: r 8, 16, 32; lora_alpha 32, 64",
+        ),
+        # The example also says merge_weights=False, an argument PEFT has no longer: the adapter stays a
+        # folder of its own, which is what a job makes in any case.
+        Preset(
+            "seed-example",
+            Lora(r=4, lora_alpha=32, lora_dropout=0.1),
+            r=(4,),
+            lora_alpha=(32,),
+            source="示例配置: LoraConfig(r=4, lora_alpha=32, lora_dropout=0.1, merge_weights=False)",
+            chips=False,
+        ),
+    )
+}
+
+
+def named_by_seed(r: int, lora_alpha: int) -> bool:
+    """Whether the source text recommends this pair: such a pair is explained, never warned of."""
+    return any(r in preset.r and lora_alpha in preset.lora_alpha for preset in PRESETS.values())
+
+
+def demo_config() -> TrainConfig:
+    """The job of `make demo` and of an untouched form: demo model, demo data, the general preset."""
+    return TrainConfig(lora=PRESETS["general"].lora, batch=Batch(max_length=512))
