@@ -17,3 +17,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.key} {self.values}"
+
+
+class Stopped(Exception):
+    """A person's Stop ended work of which nothing is worth keeping, like a download."""

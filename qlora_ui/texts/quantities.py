@@ -1,0 +1,40 @@
+"""Sizes, times and counts as a person reads them, in their language."""
+
+from qlora_ui.texts import text
+
+SIZES = ("B", "kB", "MB", "GB", "TB")
+
+
+def size(value: float) -> str:
+    """Bytes in the unit that fits: `2.6 GB` (units of 1000, as disks and downloads are counted)."""
+    for unit in SIZES[:-1]:
+        if abs(value) < 999.5:
+            break
+        value /= 1000
+    else:
+        unit = SIZES[-1]
+    return f"{value:.0f} {unit}" if unit in ("B", "kB") or value >= 99.95 else f"{value:.1f} {unit}"
+
+
+def duration(language: str, seconds: float) -> str:
+    """Seconds in the two largest units that matter: `41 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
+    left = max(0, round(seconds))
+    if left < 100:
+        return text(language, "ui.time.seconds", seconds=left)
+    minutes = round(left / 60)
+    if minutes < 60:
+        return text(language, "ui.time.minutes", minutes=minutes)
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return text(language, "ui.time.hours", hours=hours, minutes=minutes)
+    return text(language, "ui.time.days", days=hours // 24, hours=hours % 24)
+
+
+def number(value: float) -> str:
+    """A measured number, short: `1.12`, `498`, `12,300`, `1.3e-4`."""
+    if value == 0 or 0.001 <= abs(value) < 10:
+        return f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
+    if abs(value) >= 10:
+        return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -1,0 +1,18 @@
+"""The files of the model a job trains: made, downloaded or checked, and then a plain folder."""
+
+from pathlib import Path
+
+from qlora_ui.config import Model
+from qlora_ui.training.demo_model import make_demo_model
+from qlora_ui.training.progress import Report, Stop
+
+
+def model_folder(model: Model, home: Path, report: Report, stop: Stop) -> Path:
+    """The folder with the model's files, ready to load.
+
+    `report(phase, done, total, unit, rate)` hears of the download; `stop()` is asked all along.
+    Raises UserError for everything a person can mend, Stopped once `stop()` is true.
+    """
+    if model.source == "demo":
+        return make_demo_model(home, report, stop)
+    raise NotImplementedError(model.source)
