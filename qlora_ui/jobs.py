@@ -3,7 +3,11 @@
 `config.json` is written before the row, so that the database can be rebuilt from the folders.
 """
 
+import fcntl
+import hashlib
 import json
+import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -16,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from qlora_ui.config import TrainConfig
+from qlora_ui.errors import UserError
 
 
 class JobState(StrEnum):
@@ -59,6 +64,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     created REAL NOT NULL, started REAL, ended REAL
 )"""
 COLUMNS = tuple(Job.__slots__)
+DELETED = ".deleted-"  # a folder on its way out: no job's, whatever is left in it
 
 
 def _job_from_row(row: sqlite3.Row) -> Job:
@@ -71,11 +77,17 @@ def _job_from_row(row: sqlite3.Row) -> Job:
 
 
 class JobStore:
-    """The jobs of one home folder. Threads share it; a second process is refused by the lock of `app.py`."""
+    """The jobs of one home folder, which it locks: threads share it, a second process is refused.
+
+    Raises UserError `home_in_use`.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         (home / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._home_lock = _lock(home)
+        for left in (home / "jobs").glob(DELETED + "*"):
+            shutil.rmtree(left, ignore_errors=True)
         self._lock = threading.Lock()
         self._db = sqlite3.connect(home / "jobs.db", check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
@@ -84,6 +96,7 @@ class JobStore:
 
     def close(self) -> None:
         self._db.close()
+        os.close(self._home_lock)
 
     def folder(self, job_id: str) -> Path:
         """`jobs/<id>`: config.json, events.jsonl, worker.log, adapter/."""
@@ -100,6 +113,15 @@ class JobStore:
         config = TrainConfig.model_validate_json((self.folder(job_id) / "config.json").read_bytes())
         return self._insert(job_id, config, state, **fields)
 
+    def unknown(self) -> list[str]:
+        """Ids of folders with a config but no row."""
+        with self._lock:
+            known = {row["id"] for row in self._db.execute("SELECT id FROM jobs")}
+            names = set(os.listdir(self.home / "jobs")) - known
+        return sorted(
+            name for name in names if name[0] != "." and (self.folder(name) / "config.json").exists()
+        )
+
     def get(self, job_id: str) -> Job | None:
         rows = self._execute("SELECT * FROM jobs WHERE id = ?", (job_id,))
         return _job_from_row(rows[0]) if rows else None
@@ -114,9 +136,7 @@ class JobStore:
 
     def move(self, job_id: str, to: JobState, only_from: Iterable[JobState], **fields: Any) -> bool:
         """Change a state in one guarded UPDATE; False if the job was not (any more) in `only_from`."""
-        if "error" in fields and fields["error"] is not None:
-            fields["error"] = json.dumps(fields["error"], ensure_ascii=False)
-        sets = {"state": str(to), **fields}
+        sets = {"state": str(to), **_columns(fields)}
         sources = [str(state) for state in only_from]
         sql = (
             f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in sets)} "
@@ -131,15 +151,36 @@ class JobStore:
         """Remove an ended job, row and folder; False for one that is not ended."""
         marks = ",".join("?" * len(ENDED))
         sql = f"DELETE FROM jobs WHERE id = ? AND state IN ({marks}) RETURNING id"
-        if not self._execute(sql, (job_id, *map(str, ENDED))):
-            return False
-        shutil.rmtree(self.folder(job_id), ignore_errors=True)
+        folder = self.folder(job_id)
+        trash = folder.with_name(DELETED + job_id)
+        with self._lock:  # row and folder go together, or `unknown` would find the folder
+            if not self._db.execute(sql, (job_id, *map(str, ENDED))).fetchall():
+                return False
+            if folder.exists():
+                folder.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
         return True
+
+    def keep_upload(self, path: Path, name: str) -> Path:
+        """Keep an uploaded file as `data/<sha256><suffix>`: Gradio cleans its cache. Raises OSError."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        suffix = match[0].lower() if (match := re.search(r"\.[A-Za-z0-9]{1,8}$", name)) else ""
+        kept = self.home / "data" / f"{digest}{suffix}"
+        kept.parent.mkdir(exist_ok=True, mode=0o700)
+        if not kept.exists():
+            part = kept.with_name(f".{secrets.token_hex(5)}.part")
+            try:
+                os.link(path, part)  # no second copy of a large file
+            except OSError:  # another disk, or one without links
+                shutil.copyfile(path, part)
+            part.replace(kept)
+        return kept
 
     def _insert(self, job_id: str, config: TrainConfig, state: JobState, **fields: Any) -> Job:
         row = {
             "id": job_id, "name": config.name, "config": config.model_dump_json(), "state": str(state),
-            "created": time.time(), **fields,
+            "created": time.time(), **_columns(fields),
         }  # fmt: skip
         marks = ",".join("?" * len(row))
         sql = f"INSERT INTO jobs ({','.join(row)}) VALUES ({marks}) RETURNING *"
@@ -148,6 +189,24 @@ class JobStore:
     def _execute(self, sql: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
         with self._lock:
             return self._db.execute(sql, tuple(values)).fetchall()
+
+
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
+    """Values as SQLite takes them."""
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+        for name, value in fields.items()
+    }
+
+
+def _lock(home: Path) -> int:
+    fd = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise UserError("home_in_use", home=str(home)) from None
+    return fd
 
 
 def write_folder(folder: Path, config: TrainConfig) -> None:
