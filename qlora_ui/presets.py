@@ -61,3 +61,26 @@ def named_by_seed(r: int, lora_alpha: int) -> bool:
 def demo_config() -> TrainConfig:
     """The job of `make demo` and of an untouched form: demo model, demo data, the general preset."""
     return TrainConfig(lora=PRESETS["general"].lora, batch=Batch(max_length=512))
+
+
+def active(pressed: str, lora: Lora) -> str:
+    """The preset whose recommendation these values follow, the pressed one first; "" for one's own."""
+    names = [pressed, *PRESETS] if pressed in PRESETS else list(PRESETS)
+    return next((name for name in names if _follows(lora, PRESETS[name])), "")
+
+
+def _follows(lora: Lora, preset: Preset) -> bool:
+    if not preset.chips:
+        return lora == preset.lora
+    return lora.r in preset.r and lora.lora_alpha in preset.lora_alpha
+
+
+def strength(config: TrainConfig) -> str:
+    """How loud the adapter is, as a word: faint, gentle, usual, strong or extreme. Rules of thumb: 1 to 2 is
+    what papers and libraries start from, outside 0.5 to 8 training tends to stall or to run away; a pair
+    that the source text names is `named` where it would be extreme."""
+    scale = config.scale
+    if scale > 8 and named_by_seed(config.lora.r, config.lora.lora_alpha):
+        return "named"
+    steps = ((0.5, "faint"), (1, "gentle"), (2.01, "usual"), (8.01, "strong"))
+    return next((word for most, word in steps if scale < most), "extreme")

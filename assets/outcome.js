@@ -1,0 +1,43 @@
+// What Start answered: {job} → its page; {problems: [{field, message}]} → each message beside its field, a
+// summary that screen readers speak, and the focus on the first.
+const summary = element.querySelector("[role=alert]");
+const ring = "input, textarea, [role=combobox], button";
+
+function clear(field) {
+  const message = document.getElementById(`problem-${field}`);
+  if (!message) return;
+  message.remove();
+  for (const input of document.querySelectorAll(`[aria-describedby="problem-${field}"]`)) {
+    input.removeAttribute("aria-describedby");
+    input.removeAttribute("aria-invalid");
+  }
+  if (!document.querySelector(".problem")) summary.textContent = "";
+}
+
+function point(problem) {
+  const field = document.getElementById(problem.field);
+  if (!field) return null;
+  for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  const message = document.createElement("p");
+  message.className = "problem";
+  message.id = `problem-${problem.field}`;
+  message.textContent = problem.message;
+  field.append(message);
+  const inputs = [...field.querySelectorAll(ring)].filter((input) => !input.closest(".label"));
+  for (const input of inputs) {
+    input.setAttribute("aria-describedby", message.id);
+    input.setAttribute("aria-invalid", "true");
+  }
+  field.addEventListener("input", () => clear(problem.field), { once: true });
+  field.addEventListener("change", () => clear(problem.field), { once: true });
+  return inputs.find((input) => input.type !== "range") ?? inputs[0];
+}
+
+watch("value", () => {
+  const { problems = [], sentence = "", job = "" } = props.value || {};
+  document.querySelectorAll(".problem").forEach((message) => clear(message.id.slice("problem-".length)));
+  summary.textContent = sentence;
+  if (job) return window.qlora.go(`?job=${encodeURIComponent(job)}`);
+  const inputs = problems.map(point).filter(Boolean);
+  inputs[0]?.focus();
+});
