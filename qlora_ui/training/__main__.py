@@ -1,0 +1,68 @@
+"""The worker process of a job: `python -m qlora_ui.training JOB_FOLDER --attempt N`.
+
+Reads `config.json`, writes `events.jsonl` and `adapter/`. Exit codes are those of `owner.py`.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from qlora_ui import owner
+from qlora_ui.errors import Stopped
+from qlora_ui.training.worker import StopRequested, Superseded, Worker
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m qlora_ui.training", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--attempt", type=int, default=1)
+    arguments = parser.parse_args()
+    folder = arguments.folder.absolute()
+    if not owner.claim(folder, arguments.attempt):
+        return owner.EXIT_FAILED
+    worker = Worker(folder, arguments.attempt)
+    try:
+        return work(worker)
+    finally:
+        worker.end()
+
+
+def work(worker: Worker) -> int:
+    """Train, and say why where that fails. Returns the exit code."""
+    try:
+        worker.begin()
+        prepare_environment()
+        from qlora_ui.config import TrainConfig  # this and the next: seconds, in which Stop must act
+        from qlora_ui.training.train import train
+
+        train(TrainConfig.model_validate_json((worker.folder / "config.json").read_bytes()), worker)
+        return owner.EXIT_FINISHED
+    except (StopRequested, Stopped):
+        return owner.EXIT_STOPPED
+    except Superseded:
+        return owner.EXIT_FAILED
+    except Exception as error:
+        traceback.print_exc()  # to worker.log
+        from qlora_ui.training.failures import explain
+
+        reason = explain(error, worker)
+        worker.fail(reason.key, reason.values, traceback.format_exc())
+        return owner.EXIT_FAILED
+
+
+def prepare_environment() -> None:
+    """What must be set before the libraries are imported."""
+    # Where this package is installed, bitsandbytes fetches a binary from the Hub at import: keep it out.
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it would say so
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # One GPU a job. The launcher names it; without one, the first: Trainer would spread over all it sees.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

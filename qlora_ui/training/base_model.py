@@ -1,0 +1,86 @@
+"""The frozen base model: 4-bit weights through bitsandbytes, on a GPU or a CPU, and its tokenizer."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from qlora_ui.config import Quantization
+from qlora_ui.errors import UserError
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the hardware itself computes with it; else fp16 on a GPU, fp32 on a CPU."""
+    if device.type == "cuda":
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if own else torch.float16
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Raises UserError slow_tokenizer for one that cannot say where in the text a token lies."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise UserError("slow_tokenizer", folder=str(folder))
+    return tokenizer
+
+
+def load_base(
+    folder: Path, quantization: Quantization, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    """The model in 4 bits, everything that is not quantised in `dtype`."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        quantization_config=BitsAndBytesConfig(**quantization.model_dump(), bnb_4bit_compute_dtype=dtype),
+        device_map={"": str(device)},
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    keep_unpacked(model)
+    return model
+
+
+def keep_unpacked(model: torch.nn.Module) -> None:
+    """With AVX512-BF16, bitsandbytes repacks a weight in place at the first forward in eval mode; after that
+    no gradient passes through it, and shapes that are no multiple of 32 × 64 raise. Keep it from that."""
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')} ({torch.get_num_threads()} threads)"
+
+
+def memory_used(device: torch.device) -> int:
+    """Bytes: the most that was allocated on a GPU, what is resident of this process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(psutil.Process(os.getpid()).memory_info().rss)
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose version changes what a job does."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate")
+    found: dict[str, Any] = {"python": platform.python_version()} | {name: version(name) for name in names}
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    return found

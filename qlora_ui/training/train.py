@@ -1,0 +1,177 @@
+"""The recipe: QLoRA fine-tuning of one model on one data set, told in order."""
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedTokenizerBase, TrainingArguments, set_seed
+
+from qlora_ui.config import TrainConfig
+from qlora_ui.data.examples import Example, load, split
+from qlora_ui.events import Answer, Artifact, Environment
+from qlora_ui.training import answers, base_model, dataset
+from qlora_ui.training.attention import ALONE, choose
+from qlora_ui.training.callbacks import EventCallback
+from qlora_ui.training.model_files import model_folder
+from qlora_ui.training.saving import save_adapter
+from qlora_ui.training.templates import ensure_template
+from qlora_ui.training.trainer import PackedTrainer
+from qlora_ui.training.worker import StopRequested, Worker
+
+ANSWER_SECONDS = 3.0  # for each set of answers after a Stop: it must end within 10 seconds
+
+
+def train(config: TrainConfig, worker: Worker) -> None:
+    """Train an adapter and leave it in the job's folder.
+
+    Raises StopRequested when a person stops it (the adapter is saved if a step was done), UserError for what
+    a person can mend, and whatever the libraries raise.
+    """
+    set_seed(config.trainer.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = base_model.compute_dtype(device)
+
+    # The rows, before the model: a fault in them is found before gigabytes are downloaded.
+    worker.report("reading_data")
+    learned, held_out = split(load(config.dataset), config.dataset.eval_share, config.trainer.seed)
+
+    # The base model's files and its tokenizer
+    folder = model_folder(config.model, worker.home, worker.report, worker.stopping)
+    tokenizer = base_model.load_tokenizer(folder)
+    if ensure_template(tokenizer):
+        worker.log("no_chat_template", level="warning")
+
+    # Rows → tokens, with labels on the answers only
+    train_rows = tokenise(learned, tokenizer, config.batch.max_length, worker)
+    eval_rows = tokenise(held_out, tokenizer, config.batch.max_length, worker) if held_out else []
+
+    # The model: 4-bit base, frozen; LoRA adapters in float32 on its linear layers
+    worker.report("loading_model")
+    base = base_model.load_base(folder, config.quantization, device, dtype)
+    attention = choose(base, dtype)
+    worker.log("attention", name=attention)
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config.lora.model_dump()))
+    trainable, total = model.get_nb_trainable_parameters()
+    quantization = "NF4, double quantisation" if config.quantization.bnb_4bit_use_double_quant else "NF4"
+    name = base_model.device_name(device)
+    dtype_name = str(dtype).removeprefix("torch.")
+    worker.tell(Environment(base_model.versions(), name, dtype_name, quantization, trainable, total))
+
+    # Bins of equal length, and how many of them make a step
+    filling = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    bins = dataset.pack(train_rows, config.batch.max_length, filling, alone=attention == ALONE)
+    eval_bins = dataset.pack(eval_rows, config.batch.max_length, filling, alone=attention == ALONE)
+    per_step = dataset.bins_per_step(len(train_rows), len(bins), config.batch.rows_per_step)
+    worker.log("packed", rows=len(train_rows), bins=len(bins), per_step=per_step)
+
+    # Training
+    callback = EventCallback(worker, device)
+    trainer = PackedTrainer(
+        model=model,
+        args=TrainingArguments(
+            **config.trainer.model_dump(),
+            output_dir=str(worker.folder / "checkpoints"),
+            gradient_accumulation_steps=max(1, round(per_step / config.trainer.per_device_train_batch_size)),
+            per_device_eval_batch_size=config.trainer.per_device_train_batch_size,
+            eval_strategy="steps" if eval_bins else "no",
+            activation_checkpointing=device.type == "cuda",
+            **precision(device, dtype),
+            **QUIET,
+        ),
+        train_dataset=bins,
+        eval_dataset=eval_bins or None,
+        data_collator=dataset.collate,
+        callbacks=[callback],
+        dtype=dtype,
+        worker=worker,
+    )
+    callback.trainer = trainer
+    stopped = run(trainer, worker)
+
+    # What is kept, and what it changed
+    worker.report("saving")
+    size = save_adapter(model, tokenizer, config.model, folder, worker.folder)
+    worker.tell(Artifact("adapter", "adapter", size, worker.step))
+    compare_answers(model, tokenizer, held_out or learned, ANSWER_SECONDS if stopped else None, worker)
+    if stopped:
+        raise StopRequested
+
+
+def tokenise(
+    examples: list[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, worker: Worker
+) -> list[dataset.TokenRow]:
+    """Examples → token rows, telling how far it is and what was cut or left out."""
+    result = dataset.tokenise(
+        examples,
+        tokenizer,
+        max_length,
+        lambda done: worker.report("reading_data", done, len(examples), "rows"),
+    )
+    if result.cut:
+        worker.log("rows_cut", level="warning", rows=result.cut, max_length=max_length)
+    if result.dropped:
+        worker.log("rows_dropped", level="warning", rows=result.dropped)
+    return result.rows
+
+
+def run(trainer: PackedTrainer, worker: Worker) -> bool:
+    """Train to the end, with a last evaluation; whether a person stopped it on the way.
+
+    Raises StopRequested if not one step was done: then there is nothing to keep.
+    """
+    try:
+        trainer.train()
+        if trainer.eval_dataset and trainer.evaluated_at != worker.step:
+            trainer.evaluate()
+        return False
+    except StopRequested:
+        if worker.step == 0:
+            worker.log("nothing_to_keep")
+            raise
+        worker.log("stopping", step=worker.step)
+        return True
+
+
+def compare_answers(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: list[Example],
+    seconds: float | None,
+    worker: Worker,
+) -> None:
+    """Ask the model a few questions with and without its adapter.
+
+    Both at the end: without its adapter the model is bit for bit what it was before training, and asking it
+    then would hold up the first step.
+    """
+    asked = answers.questions(examples, tokenizer)
+    if not asked:
+        return
+    model.eval()
+    prompts = [prompt for _, prompt in asked]
+    with model.disable_adapter():
+        before = answers.answer(model, tokenizer, prompts, seconds)
+    after = answers.answer(model, tokenizer, prompts, seconds)
+    for step, texts in ((0, before), (worker.step, after)):
+        for (question, _), text in zip(asked, texts, strict=True):
+            worker.tell(Answer(step, question, text))
+
+
+def precision(device: torch.device, dtype: torch.dtype) -> dict[str, bool]:
+    """TrainingArguments for a device and a compute dtype."""
+    return {
+        "use_cpu": device.type == "cpu",
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "dataloader_pin_memory": device.type == "cuda",
+    }
+
+
+# The page shows what happens; the trainer keeps no files and hides no NaN.
+QUIET: dict[str, Any] = {
+    "report_to": "none",
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "logging_nan_inf_filter": False,
+    "remove_unused_columns": False,
+}
