@@ -80,7 +80,8 @@ def strength(config: TrainConfig) -> str:
     what papers and libraries start from, outside 0.5 to 8 training tends to stall or to run away; a pair
     that the source text names is `named` where it would be extreme."""
     scale = config.scale
-    if scale > 8 and named_by_seed(config.lora.r, config.lora.lora_alpha):
-        return "named"
-    steps = ((0.5, "faint"), (1, "gentle"), (2.01, "usual"), (8.01, "strong"))
-    return next((word for most, word in steps if scale < most), "extreme")
+    if scale > 8:
+        return "named" if named_by_seed(config.lora.r, config.lora.lora_alpha) else "extreme"
+    if scale < 1:
+        return "faint" if scale < 0.5 else "gentle"
+    return "usual" if scale <= 2 else "strong"

@@ -47,11 +47,13 @@ class Problem:
 
 
 class Invalid(Exception):
-    """The form cannot be started as it stands; `problems` in no order."""
+    """The form cannot be started as it stands; `problems` in no order. `draft`: what it describes with
+    defaults in their places, for the words that move with the rest."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], draft: TrainConfig) -> None:
         super().__init__([problem.field for problem in problems])
         self.problems = problems
+        self.draft = draft
 
 
 def collect(values: Mapping[str, Any]) -> TrainConfig:
@@ -70,9 +72,9 @@ def collect(values: Mapping[str, Any]) -> TrainConfig:
     try:
         config = TrainConfig.model_validate(tree)
     except ValidationError as error:
-        raise Invalid(missing + _problems(error, values)) from error
+        raise Invalid(missing + _problems(error, values), _draft(tree, error)) from error
     if missing:
-        raise Invalid(missing)
+        raise Invalid(missing, config)
     return config
 
 
@@ -122,6 +124,17 @@ def range_words(language: str, path: str, declared: FieldInfo) -> str:
 
 def _plain(number: float) -> str:
     return f"{number:,.0f}" if number >= 10_000 else f"{number:g}"
+
+
+def _draft(tree: dict[str, Any], error: ValidationError) -> TrainConfig:
+    """The config without what is wrong in it."""
+    for entry in error.errors():
+        section, *rest = (str(part) for part in entry["loc"])
+        if rest and isinstance(tree[section], dict):
+            tree[section].pop(rest[0], None)
+        else:
+            tree.pop(section, None)
+    return TrainConfig.model_validate(tree)
 
 
 def _section(values: Mapping[str, Any], section: str) -> dict[str, Any]:

@@ -44,11 +44,12 @@ class Fields:
         base = self._base(path, value)
         return self._keep(path, gr.Dropdown(choices=choices, **self._words(path), **base, **options))
 
-    def choice(self, path: str, names: Sequence[str] = ()) -> gr.Radio:
-        """Chips, one of which is pressed: `names`, first one first, or what the config allows."""
+    def choice(self, path: str, names: Sequence[str] = (), titled: bool = False) -> gr.Radio:
+        """Chips, one of which is pressed: `names`, first one first, or what the config allows. Its label is for
+        screen readers only unless `titled`."""
         base = self._base(path, names[0] if names else None)
         words = {"label": text(self.language, f"field.{path}.label")}
-        chips = gr.Radio(self.options(path, names), **words, **base, container=False, elem_classes="chips")
+        chips = gr.Radio(self.options(path, names), **words, **base, container=titled, elem_classes="chips")
         return self._keep(path, chips)
 
     def many(self, path: str, choices: list[str], value: list[str]) -> gr.CheckboxGroup:
