@@ -13,7 +13,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -189,6 +190,22 @@ class JobStore:
     def _execute(self, sql: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
         with self._lock:
             return self._db.execute(sql, tuple(values)).fetchall()
+
+
+@contextmanager
+def open_store(home: Path) -> Iterator[JobStore]:
+    """The store of a home folder, made if need be. Raises UserError `home_in_use`, `home_unwritable`,
+    `database_broken`."""
+    try:
+        store = JobStore(home)
+    except OSError as error:
+        raise UserError("home_unwritable", home=str(home), reason=error.strerror or str(error)) from error
+    except sqlite3.DatabaseError as error:
+        raise UserError("database_broken", path=str(home / "jobs.db"), reason=str(error)) from error
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:

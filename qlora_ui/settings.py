@@ -42,6 +42,31 @@ def from_env(env: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
+def exposure(settings: Settings, env: Mapping[str, str] = os.environ) -> None:
+    """Refuse to be open to strangers: UserError `vibe_mode`, `password_needed`, `password_on_space`."""
+    if env.get("GRADIO_VIBE_MODE"):
+        raise UserError("vibe_mode")
+    if settings.password:
+        return
+    if settings.space_id:
+        if not _private_space(settings.space_id, env):
+            raise UserError("password_on_space")
+    elif not settings.on_loopback:
+        raise UserError("password_needed", host=settings.host)
+
+
+def _private_space(space_id: str, env: Mapping[str, str]) -> bool:
+    """Whether strangers see no such Space. No answer counts as public. Asked without a token, as they are."""
+    import httpx  # only a Space asks
+
+    hub = env.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        answer = httpx.get(f"{hub.rstrip('/')}/api/spaces/{space_id}", timeout=10)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return answer.status_code in (401, 404)
+
+
 def _port(value: str) -> int:
     if not value.isdigit() or not 0 < int(value) < 65536:
         raise UserError("bad_setting", name="QLORA_UI_PORT", value=value, example="7860")

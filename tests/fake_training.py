@@ -40,7 +40,7 @@ class Fake:
         return self._save(owner.EXIT_FINISHED)
 
     def fail(self) -> int:
-        self.events.append(Failure("disk_full", {"path": "/somewhere"}, "Traceback …"))
+        self.events.append(Failure("disk_full", {"folder": "/somewhere"}, "Traceback …"))
         return owner.EXIT_FAILED
 
     def crash(self) -> int:

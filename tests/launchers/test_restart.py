@@ -69,7 +69,7 @@ def test_jobs_run_one_after_another_to_their_ends(server: Server) -> None:
     )
     assert server.until(next_one, JobState.FINISHED).attempt == 1
     assert server.job(finishes).state is JobState.FINISHED
-    assert server.job(fails).error == {"key": "disk_full", "values": {"path": "/somewhere"}}
+    assert server.job(fails).error == {"key": "disk_full", "values": {"folder": "/somewhere"}}
     assert (server.job(crashes).error or {})["key"] == "worker_failed"
 
 
