@@ -32,7 +32,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 class Skips:
-    """Notes each skip without an allowed reason: a test that never runs must not look like one that passes."""
+    """Notes each skip without an allowed reason: a test that never runs must not look like it passed."""
 
     def __init__(self, refused: list[tuple[str, str]]) -> None:
         self.refused = refused

@@ -7,12 +7,10 @@ SIZES = ("B", "kB", "MB", "GB", "TB")
 
 def size(value: float) -> str:
     """Bytes in the unit that fits: `2.6 GB` (units of 1000, as disks and downloads are counted)."""
-    for unit in SIZES[:-1]:
-        if abs(value) < 999.5:
-            break
-        value /= 1000
-    else:
-        unit = SIZES[-1]
+    units = iter(SIZES)
+    unit = next(units)
+    while abs(value) >= 999.5 and unit != SIZES[-1]:
+        value, unit = value / 1000, next(units)
     return f"{value:.0f} {unit}" if unit in ("B", "kB") or value >= 99.95 else f"{value:.1f} {unit}"
 
 
