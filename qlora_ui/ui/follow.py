@@ -1,0 +1,148 @@
+"""events.jsonl → what a job's page shows. Read once, however many pages look at it.
+
+`Followed` folds events into curves, log, phase and answers; what it holds is bounded, whatever the job's
+length. It remembers the last events with their byte offsets, too: a page that knows everything up to an
+offset is sent only what came after. One that is too far behind, or knows a file that is no more, gets all.
+"""
+
+import math
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO
+
+from qlora_ui.events import (
+    Answer,
+    Artifact,
+    Attempt,
+    Environment,
+    Event,
+    Failure,
+    Log,
+    Metrics,
+    Phase,
+    parse,
+)
+from qlora_ui.ui.charts import METRICS
+from qlora_ui.ui.series import Series
+
+LOG_LINES = 300
+RECENT = 1000  # lines a page may be behind and still catch up
+QUESTIONS = 12
+
+
+class Followed:
+    """One job's events, folded up to `offset` (bytes)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clear()
+
+    def clear(self) -> None:
+        self.offset = 0
+        self.series = {metric: Series() for metric in METRICS}
+        self.log: deque[Log] = deque(maxlen=LOG_LINES)
+        self.phase: Phase | None = None
+        self.training: Phase | None = None  # its total is the number of steps
+        self.metrics: Metrics | None = None  # the last
+        self.began: Metrics | None = None  # the first of this attempt: pace is counted from here
+        self.environment: Environment | None = None
+        self.failure: Failure | None = None
+        self.answers: dict[str, list[Answer]] = {}  # by question: before training, and the latest
+        self.artifacts: dict[str, Artifact] = {}
+        self._recent: deque[tuple[int, Event | None]] = deque(maxlen=RECENT)
+
+    def read(self) -> bool:
+        """Take in what was written since; True if anything was. A torn last line waits for its end.
+
+        Raises OSError, but not for a file that is not there yet.
+        """
+        try:
+            with self.path.open("rb") as file:
+                if not self._continues(file):
+                    self.clear()
+                before = self.offset
+                file.seek(before)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._take(line)
+                return self.offset != before
+        except FileNotFoundError:
+            return False
+
+    def since(self, offset: int) -> list[Event] | None:
+        """The events from byte `offset` on, or None for an offset that cannot be caught up with."""
+        if offset == self.offset:
+            return []
+        later: list[Event] = []
+        for start, event in reversed(self._recent):
+            if event is not None:
+                later.append(event)
+            if start == offset:
+                return later[::-1]
+        return None
+
+    def _continues(self, file: BinaryIO) -> bool:
+        """Whether the file still has the end of a line at our offset: else it was cut or replaced."""
+        if self.offset == 0:
+            return True
+        file.seek(self.offset - 1)
+        return file.read(1) == b"\n"
+
+    def _take(self, line: bytes) -> None:
+        event = parse(line)
+        try:
+            self._fold(event)
+        except (TypeError, ValueError, AttributeError):
+            event = None  # right in its JSON, wrong in its values: passed over like a torn line
+        self._recent.append((self.offset, event))
+        self.offset += len(line)
+
+    def _fold(self, event: Event | None) -> None:
+        match event:
+            case Metrics():
+                self._metrics(event)
+            case Log():
+                self.log.append(event)
+            case Phase():
+                self.phase = event
+                self.training = event if event.name == "training" and event.total else self.training
+            case Attempt():
+                self._attempt(event)
+            case Answer():
+                self._answer(event)
+            case Environment():
+                self.environment = event
+            case Artifact():
+                self.artifacts[event.kind] = event
+            case Failure():
+                self.failure = event
+
+    def _metrics(self, event: Metrics) -> None:
+        for metric, value in finite(event).items():
+            self.series[metric].add(event.step, value)
+        self.metrics = event
+        self.began = self.began or event
+
+    def _attempt(self, event: Attempt) -> None:
+        for curve in self.series.values():
+            curve.cut(event.from_step)
+        for answers in self.answers.values():
+            answers[:] = [answer for answer in answers if answer.step <= event.from_step]
+        self.phase = self.training = self.began = self.failure = None
+
+    def _answer(self, event: Answer) -> None:
+        if event.question not in self.answers and len(self.answers) >= QUESTIONS:
+            return
+        answers = self.answers.setdefault(event.question, [])
+        if len(answers) > 1 or (answers and answers[-1].step == event.step):
+            answers.pop()
+        answers.append(event)
+
+
+def finite(event: Metrics) -> dict[str, float]:
+    """The values of an event that are drawn. Raises TypeError for values that are no numbers."""
+    values = event.values
+    return {
+        metric: values[metric] for metric in METRICS if metric in values and math.isfinite(values[metric])
+    }
