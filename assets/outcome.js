@@ -1,7 +1,7 @@
 // What Start answered: {job} → its page; {problems: [{field, message}]} → each message beside its field, a
 // summary that screen readers speak, and the focus on the first.
 const summary = element.querySelector("[role=alert]");
-const ring = "input, textarea, [role=combobox], button";
+const ring = "input, textarea";
 
 function clear(field) {
   const message = document.getElementById(`problem-${field}`);
@@ -17,13 +17,14 @@ function clear(field) {
 function point(problem) {
   const field = document.getElementById(problem.field);
   if (!field) return null;
-  for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  field.closest(".advanced")?.previousElementSibling?.querySelector("[data-fold]")?.setAttribute("aria-expanded", "true");
   const message = document.createElement("p");
   message.className = "problem";
   message.id = `problem-${problem.field}`;
   message.textContent = problem.message;
-  field.append(message);
-  const inputs = [...field.querySelectorAll(ring)].filter((input) => !input.closest(".label"));
+  if (field.matches("button")) field.after(message);
+  else field.append(message);
+  const inputs = field.matches("button") ? [field] : [...field.querySelectorAll(ring)];
   for (const input of inputs) {
     input.setAttribute("aria-describedby", message.id);
     input.setAttribute("aria-invalid", "true");

@@ -73,7 +73,7 @@
     if (event.newState === "open" && event.target.classList?.contains("gloss")) place(event.target);
   }, true);
   window.addEventListener("scroll", () => {
-    document.querySelectorAll(".gloss:popover-open").forEach((open) => open.hidePopover());
+    document.querySelectorAll(".gloss:popover-open").forEach(place);
   }, { passive: true });
 
   // A number of a preset, one press: the field that it names sets itself.

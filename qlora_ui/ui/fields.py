@@ -45,8 +45,8 @@ class Fields:
         return self._keep(path, gr.Dropdown(choices=choices, **self._words(path), **base, **options))
 
     def choice(self, path: str, names: Sequence[str] = (), titled: bool = False) -> gr.Radio:
-        """Chips, one of which is pressed: `names`, first one first, or what the config allows. Its label is for
-        screen readers only unless `titled`."""
+        """Chips, one of which is pressed: `names`, first one first, or what the config allows. Its label is
+        for screen readers only unless `titled`."""
         base = self._base(path, names[0] if names else None)
         words = {"label": text(self.language, f"field.{path}.label")}
         chips = gr.Radio(self.options(path, names), **words, **base, container=titled, elem_classes="chips")

@@ -1,0 +1,203 @@
+"""What moves on the form when: words with every change, presets, the lock, uploads, storage, and Start."""
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from qlora_ui import models
+from qlora_ui.config import TrainConfig
+from qlora_ui.data.examples import Inspection, inspect
+from qlora_ui.presets import PRESETS, active
+from qlora_ui.texts import error_text, text
+from qlora_ui.ui import summary
+from qlora_ui.ui.collect import Invalid, Problem, collect
+from qlora_ui.ui.context import Context
+from qlora_ui.ui.form import Form
+from qlora_ui.ui.lock import alpha_that_keeps, held_strength
+
+KEPT = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]{1,8})?")
+# Cheap answers to each move: no queue, no spinner, and of many moves only the last is answered.
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+MOVING: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+
+
+class Wiring:
+    """The handlers of one form: plain values in, plain values out."""
+
+    def __init__(self, form: Form, context: Context) -> None:
+        self.form = form
+        self.language = form.language
+        self.context = context
+        self.paths = list(form.fields.by_path)
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Tie the handlers to the components. `page`: the open Blocks."""
+        form = self.form
+        fields = list(form.fields.by_path.values())
+        changed = [field.change for field in fields]
+        everything = [*fields, form.upload]
+        words = [
+            form.presets, form.preset_words, form.data_words, form.rank_words, form.strength_words, form.side,
+        ]  # fmt: skip
+        gr.on([*changed, form.upload.change], self.words, everything, words, **MOVING)
+        gr.on(
+            changed, None, fields, form.store,
+            js=f"(...values) => [Object.fromEntries({json.dumps(self.paths)}.map((p, i) => [p, values[i]]))]",
+            show_progress="hidden",
+        )  # fmt: skip
+        self._connect_lora()
+        form.choose_file.upload(self.keep_upload, form.choose_file, [form.upload, form.outcome])
+        form.start.click(
+            self.start, [*everything, form.token], [form.outcome, form.token],
+            concurrency_id="start", api_visibility="private", show_progress="hidden",
+        )  # fmt: skip
+        form.reset.click(self.reset, None, [*fields, form.upload], **QUIET)
+        page.load(self.restore, form.store, fields, **QUIET).then(self.words, everything, words, **QUIET)
+
+    def _connect_lora(self) -> None:
+        form, by_path = self.form, self.form.fields.by_path
+        names = ["lora.r", "lora.lora_alpha", "lora.lora_dropout", "lora.use_rslora", "lora.modules"]
+        form.presets.click(self.fill, None, [form.presets, *(by_path[name] for name in names)], **QUIET)
+        held = gr.State(0.0)
+        r, alpha, rslora, lock = (
+            by_path[name] for name in ("lora.r", "lora.lora_alpha", "lora.use_rslora", "lock")
+        )
+        hold = [lock.change, alpha.input, rslora.input]
+        gr.on(hold, held_strength, [lock, r, alpha, rslora], held, **MOVING)
+        r.input(follow, [held, r, rslora], alpha, **MOVING)
+
+    def values(self, *raw: Any) -> dict[str, Any]:
+        """What the components hold, by field path, with the upload as {path, name} if it is still there."""
+        *fields, upload = raw
+        values = dict(zip(self.paths, fields, strict=True))
+        values["dataset.file"] = self._kept(upload)
+        return values
+
+    def words(self, *raw: Any) -> list[Any]:
+        """The words of data card, preset, r, alpha and panel for the form as it stands."""
+        values = self.values(*raw)
+        problems: Sequence[Problem] = ()
+        try:
+            config = collect(values)
+        except Invalid as error:
+            config, problems = error.draft, self._in_order(error.problems)
+        known = self.known(config)
+        name = active(values["preset"], config.lora)
+        missing = any(problem.field.startswith("dataset.") for problem in problems)
+        return [
+            name,
+            summary.preset_words(self.language, config, name),
+            summary.data_words(self.language, config, None if missing else known.data),
+            summary.rank_words(self.language, config, known.facts),
+            summary.strength_words(self.language, config),
+            summary.unfinished(self.language, problems)
+            if problems
+            else summary.side(self.language, config, known),
+        ]
+
+    def fill(self, event: gr.EventData) -> list[Any]:
+        """A preset was pressed: its numbers into the form."""
+        preset = PRESETS[event.preset]
+        lora = preset.lora
+        return [preset.name, lora.r, lora.lora_alpha, lora.lora_dropout, lora.use_rslora, "all-linear"]
+
+    def keep_upload(self, path: str) -> list[Any]:
+        """Keep a file that a person chose, so that a reload finds it again."""
+        name = Path(path).name
+        try:
+            kept = self.context.store.keep_upload(Path(path), name)
+        except OSError as error:
+            what, do = error_text(self.language, "upload_failed", {"name": name, "reason": error.strerror})
+            return [gr.skip(), self._refusal([], f"{what} {do}")]
+        return [{"key": kept.name, "name": name}, gr.skip()]
+
+    def restore(self, saved: Mapping[str, Any] | None) -> list[Any]:
+        """The form as this browser last left it; a field that it does not know keeps its default."""
+        saved = saved or {}
+        return [saved[path] if path in saved else gr.skip() for path in self.paths]
+
+    def reset(self) -> list[Any]:
+        return [*(self.form.fields.defaults[path] for path in self.paths), None]
+
+    def start(self, *raw: Any) -> list[Any]:
+        """Start the job, or say beside each field what is wrong; nothing that was typed is lost."""
+        *raw_values, token = raw
+        values = self.values(*raw_values)
+        try:
+            config = self._checked(values)
+            job = self.context.scheduler.submit(config, (token or "").strip())
+        except Invalid as error:
+            return [self._refusal(self._in_order(error.problems)), gr.skip()]
+        except OSError as error:
+            what, do = error_text(self.language, "not_queued", {"reason": error.strerror or str(error)})
+            return [self._refusal([], f"{what} {do}"), gr.skip()]
+        return [{"job": job.id, "at": time.time_ns()}, ""]
+
+    def known(self, config: TrainConfig) -> summary.Known:
+        """Model facts, what the rows are, and the hardware as it is now."""
+        gpus, memory = self.context.scheduler.gpus(), self.context.memory()
+        return summary.Known(self._facts(config), self._data(config), gpus, memory)
+
+    def _checked(self, values: Mapping[str, Any]) -> TrainConfig:
+        """The config, if all of it can be started. Raises Invalid."""
+        config = collect(values)
+        problems = []
+        if config.model.source == "folder" and not self._allowed(Path(config.model.name_or_path)):
+            problems.append(Problem("model.folder", "no_folder", {"value": config.model.name_or_path}))
+        data = self._data(config)
+        if data is not None and data.problem is not None:
+            field = "dataset.file" if config.dataset.source == "file" else "dataset.format"
+            what, do = error_text(self.language, data.problem.key, data.problem.values)
+            problems.append(Problem(field, "rows", {"what": what, "do": do}))
+        if problems:
+            raise Invalid(problems, config)
+        return config
+
+    def _allowed(self, folder: Path) -> bool:
+        return folder.resolve() in models.local_folders(self.context.settings.model_dirs)
+
+    def _facts(self, config: TrainConfig) -> models.ModelFacts | None:
+        source, named = config.model.source, config.model.name_or_path
+        if source == "demo":
+            return models.demo_facts()
+        return models.facts(Path(named)) if source == "folder" and self._allowed(Path(named)) else None
+
+    def _data(self, config: TrainConfig) -> Inspection | None:
+        if config.dataset.source == "hub":
+            return None
+        return _inspected(config.dataset.path, config.dataset.name, config.dataset.format)
+
+    def _kept(self, upload: Mapping[str, str] | None) -> dict[str, str] | None:
+        """`upload` comes from the browser: only a kept file's own name is taken for one."""
+        key = str((upload or {}).get("key", ""))
+        path = self.context.settings.home / "data" / key
+        if not KEPT.fullmatch(key) or not path.is_file():
+            return None
+        return {"path": str(path), "name": str((upload or {}).get("name", ""))[:255]}
+
+    def _in_order(self, problems: Sequence[Problem]) -> list[Problem]:
+        """As the form stands, from top to bottom."""
+        order = {path: index for index, path in enumerate(self.paths)}
+        return sorted(problems, key=lambda problem: order.get(problem.field, order["dataset.source"]))
+
+    def _refusal(self, problems: Sequence[Problem], sentence: str = "") -> dict[str, Any]:
+        shown = [{"field": one.field, "message": one.message(self.language)} for one in problems]
+        sentence = sentence or text(self.language, "ui.start.refused", count=len(shown))
+        return {"problems": shown, "sentence": sentence, "at": time.time_ns()}
+
+
+def follow(strength: float, r: Any, use_rslora: bool) -> Any:
+    """The alpha that keeps a locked strength when r has moved."""
+    alpha = alpha_that_keeps(strength, r, use_rslora)
+    return gr.skip() if alpha is None else alpha
+
+
+@lru_cache(maxsize=16)
+def _inspected(path: str, name: str, format: str) -> Inspection:
+    return inspect(Path(path) if path else None, name, format)
