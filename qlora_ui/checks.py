@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from qlora_ui import estimates
 from qlora_ui.config import TrainConfig
 from qlora_ui.hardware import Gpu
+from qlora_ui.models import ModelFacts
 from qlora_ui.texts.quantities import size
 
 BUSY = 1_000_000_000  # bytes held by others: more than a desktop's own windows
+FEW_STEPS = 10  # a rule of thumb: the demo's answers begin to change at about the tenth
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,33 @@ class Finding:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def findings(config: TrainConfig, gpus: Sequence[Gpu]) -> list[Finding]:
-    """All findings for a job of this config on these GPUs (none: the CPU)."""
-    if gpus and all(gpu.others > BUSY for gpu in gpus):
-        gpu = min(gpus, key=lambda gpu: gpu.others)
-        values = {"name": gpu.name, "others": size(gpu.others), "free": size(gpu.free)}
-        return [Finding("gpu_busy", "warn", values)]
-    return []
+def findings(
+    config: TrainConfig, gpus: Sequence[Gpu], rows: int | None = None, facts: ModelFacts | None = None
+) -> list[Finding]:
+    """All findings for a job of this config on these GPUs (none: the CPU).
+
+    `rows` to learn from and the model's `facts` where they are known.
+    """
+    found = [_no_layers(config, facts), _gpu_busy(gpus), _few_steps(config, rows)]
+    return [finding for finding in found if finding]
+
+
+def _no_layers(config: TrainConfig, facts: ModelFacts | None) -> Finding | None:
+    if facts is None or estimates.adapted(facts, config.lora):
+        return None
+    there = dict.fromkeys(linear.name.rpartition(".")[2] for linear in facts.linears)
+    values = {"named": ", ".join(config.lora.target_modules), "there": ", ".join(there)}
+    return Finding("no_layers", "bad", values)
+
+
+def _gpu_busy(gpus: Sequence[Gpu]) -> Finding | None:
+    if not gpus or any(gpu.others <= BUSY for gpu in gpus):
+        return None
+    gpu = min(gpus, key=lambda gpu: gpu.others)
+    return Finding("gpu_busy", "warn", {"name": gpu.name, "others": size(gpu.others), "free": size(gpu.free)})
+
+
+def _few_steps(config: TrainConfig, rows: int | None) -> Finding | None:
+    if rows is None or (steps := estimates.steps(rows, config)) >= FEW_STEPS:
+        return None
+    return Finding("few_steps", "warn", {"steps": steps})

@@ -55,7 +55,7 @@ class Suggestion:
         if self.parameters < 1e9:
             return f"{self.parameters / 1e6:.0f}M"
         billions = self.parameters / 1e9
-        return f"{billions:.0f}B" if billions >= 10 else f"{billions:.1f}B"
+        return f"{int(billions)}B" if billions >= 10 else f"{billions:.1f}B"
 
 
 # From small to large; all load without code of their own and have safetensors. Gated as of 2026-11.
