@@ -1,6 +1,7 @@
 """GPUs, memory and disk of this machine, as the drivers and the kernel say; no torch. Sizes are bytes."""
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -69,9 +70,12 @@ def memory() -> Memory:
     """This machine's memory, or its container's where that is less."""
     machine = psutil.virtual_memory()
     limit, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if limit is None or used is None or limit >= machine.total:
+    if not (limit.isdigit() and used.isdigit()) or int(limit) >= machine.total:
         return Memory(machine.total, machine.available)
-    return Memory(limit, min(machine.available, max(0, limit - used)))
+    # What is read from files and not used just now counts as used, and is given up when it is needed.
+    cached = re.search(r"^inactive_file (\d+)$", _cgroup("memory.stat"), re.MULTILINE)
+    free = int(limit) - int(used) + (int(cached[1]) if cached else 0)
+    return Memory(int(limit), max(0, min(machine.available, free)))
 
 
 def free_disk(path: Path) -> int:
@@ -93,9 +97,8 @@ def _gpu(pynvml: Any, index: int, handle: Any, ours: Collection[int]) -> Gpu:
     return Gpu(index, name, memory.total, memory.free, max(0, memory.used - own))
 
 
-def _cgroup(name: str) -> int | None:
+def _cgroup(name: str) -> str:
     try:
-        value = Path("/sys/fs/cgroup", name).read_text("ascii").strip()
+        return Path("/sys/fs/cgroup", name).read_text("ascii").strip()
     except OSError:
-        return None
-    return int(value) if value.isdigit() else None
+        return ""

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from qlora_ui import hardware, owner
@@ -103,7 +102,8 @@ class Scheduler:
         """Bring every job's state up to what is true, and start what can start."""
         with self._lock:
             for job_id in self.store.unknown():
-                self._adopt(job_id)
+                if job_id not in self._skipped:
+                    self._try_to_adopt(job_id)
             for job in self.store.all(ACTIVE):
                 if not job.handle:
                     self._recover(job)
@@ -178,13 +178,18 @@ class Scheduler:
         self.store.move(job.id, state, [job.state], handle="", **fields)
         self._tokens.pop(job.id, None)
 
+    def _try_to_adopt(self, job_id: str) -> None:
+        try:
+            self._adopt(job_id)
+        except (OSError, ValueError) as error:
+            log.warning("%s is passed over: %s", self.store.folder(job_id), error)
+            self._skipped.add(job_id)
+
     def _adopt(self, job_id: str) -> None:
         """A row, with the true state, for a folder that has none: started without the page, or from before
-        the database was lost."""
+        the database was lost. Raises OSError or ValueError for a folder that is no job's."""
         folder = self.store.folder(job_id)
-        if job_id in self._skipped:
-            return
-        written = _changed(folder / "config.json")
+        written = (folder / "config.json").stat().st_mtime
         fields: dict[str, Any] = {"created": written, "started": written}
         attempt = last_attempt(folder) or 1
         handle = self.launcher.reattach(folder, attempt)
@@ -201,12 +206,4 @@ class Scheduler:
             return
         else:  # not queued again by itself: it may have been cancelled
             state, fields = JobState.STOPPED, {"created": written, "reason": "interrupted", "ended": written}
-        try:
-            self.store.adopt(job_id, state, **fields)
-        except ValueError:
-            log.warning("%s is no job's: its config.json cannot be read", folder)
-            self._skipped.add(job_id)
-
-
-def _changed(path: Path) -> float:
-    return path.stat().st_mtime
+        self.store.adopt(job_id, state, **fields)

@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from qlora_ui import owner
+from qlora_ui.errors import UserError
 from qlora_ui.events import Answer, Artifact, Event, EventReader, Log, Metrics, Phase
 from qlora_ui.jobs import ACTIVE, ENDED, Job, JobState
 from qlora_ui.launchers.base import Launcher, Life
@@ -57,7 +58,11 @@ class Screen:
 
     def say(self, key: str, **values: object) -> None:
         """Print a sentence, above the bar if there is one."""
-        tqdm.write(text(self._language, key, **values), file=sys.stdout)
+        self._write(text(self._language, key, **values))
+
+    def _write(self, words: str) -> None:
+        # A model's answer or a file's name must not steer the terminal.
+        tqdm.write("".join(c if c.isprintable() or c == "\n" else "�" for c in words), file=sys.stdout)
         sys.stdout.flush()
 
     def _show(self, event: Event) -> None:
@@ -123,7 +128,7 @@ class Screen:
             line = text(self._language, f"log.{event.key}", **event.values)
         except (KeyError, IndexError, ValueError):  # written by a version that has other sentences
             line = f"{event.key} {event.values}"
-        tqdm.write(line, file=sys.stdout)
+        self._write(line)
 
     def _name(self, phase: Phase) -> str:
         return catalog(self._language).get(f"phase.{phase.name}", phase.name)
@@ -197,7 +202,11 @@ class Doorman:
         config = demo_config()
         begun = self._scheduler.store.all([JobState.QUEUED, *ACTIVE])
         found = next((job for job in begun if job.config == config), None)
-        return found or self._scheduler.submit(config)
+        try:
+            return found or self._scheduler.submit(config)
+        except OSError as error:
+            home = self._scheduler.store.home
+            raise UserError("home_unwritable", home=str(home), reason=error.strerror or str(error)) from error
 
     def _watch(self, job_id: str) -> None:
         """Show a job to its end, or until it is deleted or the page closes."""

@@ -32,7 +32,7 @@ class Fake:
     def finish(self) -> int:
         """All steps at once, an adapter, the end."""
         self.events.append(Phase("loading_model", 50, 100, "bytes", 10.0))
-        self.events.append(Answer(0, "What is 2 + 2?", "five"))
+        self.events.append(Answer(0, "What is 2 + 2?", "five\x1b[2J"))
         self.events.append(Phase("training", 0, STEPS, "steps"))
         for step in range(1, STEPS + 1):
             self.events.append(Metrics(step, step / STEPS, {"loss": 1 / step, "learning_rate": 1e-4}))

@@ -79,8 +79,11 @@ def test_no_library_and_no_driver_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -
 def test_memory_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = hardware.memory()
     assert 0 < machine.available <= machine.total
-    monkeypatch.setattr(hardware, "_cgroup", {"memory.max": 1000, "memory.current": 300}.get)
-    assert hardware.memory() == hardware.Memory(1000, 700)
+    group = {"memory.max": "1000", "memory.current": "300", "memory.stat": "anon 1\ninactive_file 50\nx 2"}
+    monkeypatch.setattr(hardware, "_cgroup", group.__getitem__)
+    assert hardware.memory() == hardware.Memory(1000, 750)
+    group["memory.max"] = "max"
+    assert hardware.memory().total == machine.total
 
 
 def test_free_disk_of_a_folder_to_be(tmp_path: Path) -> None:

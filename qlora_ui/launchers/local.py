@@ -110,11 +110,14 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _poll(folder: Path, attempt: int) -> Poll:
-    for _ in range(2):  # asked again, as it may write the file and end in between
-        if (code := _exit_code(folder, attempt)) is not None:
-            return Poll(Life.ENDED, code)
-        if _lives(folder, attempt):
-            return Poll(Life.RUNNING)
+    try:
+        for _ in range(2):  # asked again, as it may write the file and end in between
+            if (code := _exit_code(folder, attempt)) is not None:
+                return Poll(Life.ENDED, code)
+            if _lives(folder, attempt):
+                return Poll(Life.RUNNING)
+    except OSError:  # the disk does not answer
+        return Poll(Life.UNREACHABLE)
     return Poll(Life.ENDED)
 
 

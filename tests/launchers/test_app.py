@@ -1,4 +1,4 @@
-"""`app.py` as a person starts it: says where the page is, follows the demo, ends quickly, refuses a second."""
+"""`app.py` as a person starts it: where the page is, the demo followed, a quick end, no second one."""
 
 import os
 import signal

@@ -106,6 +106,21 @@ def test_stop_keeps_the_adapter_and_a_second_stop_kills(server: Server) -> None:
     assert owner.start_ticks(pid) is None
 
 
+def test_a_job_started_without_the_page_appears_on_it(server: Server, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(TrainConfig(name="wait").model_dump_json())
+    command = [sys.executable, "-m", "tests.launchers.start_train", "train", config, "--home", tmp_path]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as trains:
+        until(lambda: [job for job in server.store.all() if job.state is JobState.RUNNING])
+        (job,) = server.store.all()
+        queued = server.submit("finish")
+        (server.store.folder(job.id) / "go").touch()
+        assert trains.wait() == 0
+    assert server.until(job, JobState.FINISHED).attempt == 1
+    assert (server.store.folder(job.id) / "begun").read_text() == "1\n"
+    server.until(queued, JobState.FINISHED)
+
+
 SERVER = """
 import sys, time
 from pathlib import Path

@@ -65,7 +65,7 @@ def test_finished(tmp_path: Path) -> None:
         said = trains.output()
         assert trains.process.wait() == 0
         assert "Step 5 of 5: loss 0.2" in said
-        assert "before: five\n  after:  four" in said
+        assert "before: five�[2J\n  after:  four" in said, "what a model says does not steer the terminal"
         assert f"The adapter is in {trains.folder / 'adapter'} (7 B)." in said
         assert said.rstrip().endswith("Finished")
         assert not (tmp_path / "jobs.db").exists()
