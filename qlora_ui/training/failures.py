@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 from qlora_ui.errors import UserError
+from qlora_ui.training.hub_errors import unreachable
 from qlora_ui.training.worker import Worker, disk_full
 
 
@@ -13,7 +14,7 @@ def explain(error: BaseException, worker: Worker) -> UserError:
         return error
     if disk_full(error):
         return UserError("disk_full", folder=str(worker.folder))
-    for recognise in (_memory, _hub, _model):
+    for recognise in (_memory, unreachable, _model):
         reason = recognise(error)
         if reason is not None:
             return reason
@@ -26,28 +27,6 @@ def _memory(error: BaseException) -> UserError | None:
         return UserError("out_of_gpu_memory")
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
         return UserError("out_of_memory")
-    return None
-
-
-# What huggingface_hub raises, by name: it need not be imported to explain an error of something else.
-HUB_ERRORS = {
-    "GatedRepoError": "model_gated",
-    "RepositoryNotFoundError": "model_not_found",
-    "RevisionNotFoundError": "revision_not_found",
-    "LocalEntryNotFoundError": "no_network",
-    "OfflineModeIsEnabled": "no_network",
-    "ConnectError": "no_network",
-    "ConnectTimeout": "no_network",
-    "ReadTimeout": "no_network",
-}
-
-
-def _hub(error: BaseException) -> UserError | None:
-    cause: BaseException | None = error
-    while cause is not None:
-        if key := HUB_ERRORS.get(type(cause).__name__):
-            return UserError(key, message=_short(cause))
-        cause = cause.__cause__ or cause.__context__
     return None
 
 

@@ -12,6 +12,7 @@ from qlora_ui.events import Answer, Artifact, Environment
 from qlora_ui.training import answers, base_model, dataset
 from qlora_ui.training.attention import ALONE, choose
 from qlora_ui.training.callbacks import EventCallback
+from qlora_ui.training.hub_data import hub_rows
 from qlora_ui.training.model_files import model_folder
 from qlora_ui.training.saving import save_adapter
 from qlora_ui.training.templates import ensure_template
@@ -33,7 +34,9 @@ def train(config: TrainConfig, worker: Worker) -> None:
 
     # The rows, before the model: a fault in them is found before gigabytes are downloaded.
     worker.report("reading_data")
-    learned, held_out = split(load(config.dataset), config.dataset.eval_share, config.trainer.seed)
+    from_hub = config.dataset.source == "hub"
+    rows = hub_rows(config.dataset, worker.report, worker.stopping) if from_hub else None
+    learned, held_out = split(load(config.dataset, rows), config.dataset.eval_share, config.trainer.seed)
 
     # The base model's files and its tokenizer
     folder = model_folder(config.model, worker.home, worker.report, worker.stopping)

@@ -94,11 +94,15 @@ class Worker:
             raise StopRequested
 
 
-def disk_full(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is a full disk."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that, …"""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return False
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a full disk."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return any(isinstance(cause, OSError) and cause.errno in full for cause in causes(error))
