@@ -15,7 +15,7 @@ import pytest
 
 from qlora_ui.jobs import JobState, JobStore
 from qlora_ui.launchers.local import ROOT
-from qlora_ui.launchers.parent import kill, members
+from tests.sessions import end_sessions
 from tests.waiting import until
 
 
@@ -30,8 +30,7 @@ def port() -> int:
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    for file in tmp_path.glob("jobs/*/session.*"):
-        kill(members(int(file.read_text() or 0)))
+    end_sessions(tmp_path)
 
 
 def start(home: Path, port: int, *arguments: str, **env: str) -> subprocess.Popen[str]:

@@ -14,7 +14,8 @@ from qlora_ui.config import TrainConfig
 from qlora_ui.jobs import write_folder
 from qlora_ui.launchers.base import Life, Poll
 from qlora_ui.launchers.local import ROOT, LocalLauncher
-from qlora_ui.launchers.parent import kill, members
+from qlora_ui.launchers.parent import members
+from tests.sessions import end_sessions
 from tests.waiting import until
 
 MODULE = "tests.fake_training"
@@ -32,9 +33,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
         return folders[-1]
 
     yield one
-    for folder in folders:
-        for file in folder.glob("session.*"):
-            kill(members(int(file.read_text() or 0)))
+    end_sessions(tmp_path)
 
 
 def session(folder: Path, attempt: int = 1) -> int:

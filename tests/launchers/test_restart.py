@@ -14,8 +14,8 @@ from qlora_ui import owner
 from qlora_ui.config import TrainConfig
 from qlora_ui.jobs import Job, JobState, JobStore
 from qlora_ui.launchers.local import ROOT, LocalLauncher
-from qlora_ui.launchers.parent import kill, members
 from qlora_ui.scheduler import Scheduler
+from tests.sessions import end_sessions
 from tests.waiting import until
 
 MODULE = "tests.fake_training"
@@ -59,8 +59,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path)
     yield server
     server.close()
-    for file in tmp_path.glob("jobs/*/session.*"):
-        kill(members(int(file.read_text() or 0)))
+    end_sessions(tmp_path)
 
 
 def test_jobs_run_one_after_another_to_their_ends(server: Server) -> None:
@@ -151,3 +150,4 @@ def test_the_web_process_is_killed_and_the_next_one_shows_the_job_again(tmp_path
         assert owner.start_ticks(pid) is None
     finally:
         server.close()
+        end_sessions(tmp_path)
