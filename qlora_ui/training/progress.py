@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qlora_ui.errors import UserError
+from qlora_ui.texts.quantities import size
 
 Report = Callable[[str, int, int, str, float], None]  # phase, done, total, unit, rate: as in `events.Phase`
 Stop = Callable[[], bool]
@@ -39,8 +40,4 @@ def check_space(folder: Path, needed: int) -> None:
     """Raises UserError disk_space if the disk of `folder` has fewer than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise UserError("disk_space", folder=str(folder), free=gigabytes(free), needed=gigabytes(needed))
-
-
-def gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+        raise UserError("disk_space", folder=str(folder), free=size(free), needed=size(needed))
