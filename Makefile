@@ -5,7 +5,7 @@
 
 PYTHON ?= $(shell scripts/find-python)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 TORCH := $(shell grep '^torch==' requirements.txt)
 
 help: ## list these
