@@ -11,14 +11,20 @@
   function show() {
     const now = current();
     document.body.dataset.view = now.view;
-    for (const link of document.querySelectorAll("[data-nav]")) {
+    for (const link of document.querySelectorAll("#header [data-nav]")) {
       if (link.dataset.nav === now.view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    const language = document.querySelector("[data-language]");
-    if (language) document.documentElement.lang = language.dataset.language;
+    speak();
     window.dispatchEvent(new CustomEvent("qlora:view", { detail: now }));
   }
+
+  // Gradio writes the browser's language here, also later; what counts is the page's.
+  function speak() {
+    const language = document.querySelector("[data-language]")?.dataset.language;
+    if (language && document.documentElement.lang !== language) document.documentElement.lang = language;
+  }
+  new MutationObserver(speak).observe(document.documentElement, { attributeFilter: ["lang"] });
 
   function go(query) {
     history.pushState(null, "", location.pathname + query);
@@ -105,7 +111,7 @@
   function begin() {
     show();
     const seen = new MutationObserver(() => {
-      if (!document.querySelector("[data-nav]")) return;
+      if (!document.querySelector("[data-language]")) return;
       seen.disconnect();
       show();
     });

@@ -49,7 +49,8 @@ def data_words(language: str, config: TrainConfig, data: Inspection | None) -> s
     key = "ui.data.found" if data.usable == data.rows else "ui.data.found_some"
     named = text(language, f"field.dataset.format.{data.format}")
     values = {"rows": f"{data.rows:,}", "usable": f"{data.usable:,}", "format": named}
-    return f'<p class="hint">{marked(language, key, name=config.dataset.name, **values)}</p>'
+    file = f"<b>{escape(config.dataset.name)}</b> · " if config.dataset.name else ""
+    return f'<p class="hint">{file}{marked(language, key, **values)}</p>'
 
 
 def rank_words(language: str, config: TrainConfig, facts: ModelFacts | None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from qlora_ui.launchers.local import ROOT
 from tests.waiting import until
@@ -19,13 +19,15 @@ from tests.waiting import until
 # Without them headless Chromium does not start as root or in a container with little shared memory.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 NewPage = Callable[..., Page]
+expect.set_options(timeout=15_000)  # two cores may be shared by all that runs
 
 
 class App:
     """The server as a process. `restart()` keeps home and port, as a person who starts `app.py` again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *command: str) -> None:
         self.home = home
+        self.command = command or ("-m", "tests.browser.start")
         self.port = _free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.start()
@@ -35,7 +37,7 @@ class App:
         env |= {"QLORA_UI_MODEL_DIRS": str(self.home / "offered")}
         self.log = (self.home / "server.log").open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.browser.start"],
+            [sys.executable, *self.command],
             cwd=ROOT, env=env, stdout=self.log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         until(self._answers, "the server did not start", seconds=60)

@@ -139,7 +139,7 @@ def test_views_follow_the_address_without_a_reload(new_page: NewPage) -> None:
 
 def test_start_goes_to_the_job(new_page: NewPage) -> None:
     page = new_page()
-    page.get_by_label("Name of the job").fill("finish")
+    page.locator("#name input").fill("finish")
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/?job=*")
     expect(page.locator("#view-job")).to_be_visible()
