@@ -99,7 +99,9 @@ def side(language: str, config: TrainConfig, known: Known) -> str:
     facts = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(language, config, known)
     )
-    findings = "".join(_finding(language, finding) for finding in checks.findings(config, known.gpus))
+    split = split_rows(config, known.data)
+    found = checks.findings(config, known.gpus, split[0] if split else None, known.facts)
+    findings = "".join(_finding(language, finding) for finding in found)
     return f'<p class="say">{_sentence(language, config, known)}</p><dl class="kv">{facts}</dl>{findings}'
 
 
