@@ -96,6 +96,10 @@ def test_a_bad_first_line_is_named(tmp_path, bad):
     assert (error.key, error.values["line"]) == ("row_unreadable", 1)
 
 
+def test_what_python_writes_is_read(tmp_path):
+    assert read(tmp_path, '{"text": "a", "score": Infinity}\n', "data.jsonl")[0][1]["score"] == float("inf")
+
+
 def test_deep_nesting_is_a_fault_of_its_line(tmp_path):
     error = refusal(tmp_path, '{"a": 1}\n' + "[" * 100_000 + "\n", "data.jsonl")
     assert (error.key, error.values["line"]) == ("row_unreadable", 2)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+import orjson
+
 from qlora_ui.config import Dataset
 from qlora_ui.errors import UserError
 
@@ -128,12 +130,20 @@ def _lines(stream: TextIO, name: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = _decoded(line)
         except json.JSONDecodeError as error:
             _unreadable(name, number, error.colno, error.msg, line, error.pos)
         except (ValueError, RecursionError) as error:
             _unreadable(name, number, 1, str(error), line, 0)
         yield _object(number, value, name)
+
+
+def _decoded(line: str) -> Any:
+    """orjson is several times faster; what it refuses, the standard library may take (NaN), or says why not."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line)
 
 
 def _object(number: int, value: Any, name: str) -> Row:
