@@ -90,7 +90,7 @@ export class Charts {
 class Chart {
   constructor(chart, element) {
     Object.assign(this, chart);
-    const card = element.querySelector(`[data-chart="${chart.name}"]`);
+    const card = (this.card = element.querySelector(`[data-chart="${chart.name}"]`));
     this.figureNode = card.querySelector('[data-el="figure"]');
     this.say = card.querySelector('[data-el="say"]');
     this.now = card.querySelector('[data-el="now"]');
@@ -198,6 +198,7 @@ class Chart {
 
   current() {
     const { y } = this.data[0];
+    this.card.classList.toggle("empty", !y.length);
     if (this.now) put(this.now, y.length ? write(y[y.length - 1], this.unit) : "–");
   }
 

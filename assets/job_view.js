@@ -49,6 +49,7 @@ export class JobView {
   clear(adapter) {
     const { el } = this;
     this.job = null;
+    this.grid.classList.remove("ended");
     this.goneCard.hidden = true;
     this.grid.hidden = false;
     this.grid.setAttribute("aria-busy", "true");
@@ -58,7 +59,7 @@ export class JobView {
       "traceback", "code", "rename-form", "log-end"]) el[name].hidden = true;
     el.traceback.open = false;
     el["command-button"].setAttribute("aria-expanded", "false");
-    el["answers-none"].hidden = false;
+    this.answered = el["answers-title"].hidden = el["answers-none"].hidden = false;
     el.icon.dataset.icon = "";
     this.progress(0);
   }
@@ -67,9 +68,9 @@ export class JobView {
     this.grid.removeAttribute("aria-busy");
     if (message.all) this.el.log.textContent = "";
     if (message.log || message.all) this.log(message.log || []);
+    if (message.answers) this.answers(message.answers);
     if (message.job) this.row(message.job);
     if (message.bar) this.bar(...message.bar);
-    if (message.answers) this.answers(message.answers);
   }
 
   bar(share, line, state, icon) {
@@ -96,6 +97,7 @@ export class JobView {
     this.job = job;
     put(el.name, job.name);
     this.grid.dataset.state = job.state;
+    this.grid.classList.toggle("ended", job.ended);
     if (job.stop !== el.stop.textContent) this.calm(job.stop, before);
     el.stop.hidden = !job.stop;
     el.download.hidden = !(job.adapter && job.ended);
@@ -115,6 +117,8 @@ export class JobView {
     el.code.hidden = !(job.code && job.ended);
     put(el.code, job.code);
     el.refused.hidden = true;
+    el["answers-title"].hidden = job.ended && !this.answered;
+    el["answers-none"].hidden = job.ended || this.answered;
   }
 
   calm(label, before) {
@@ -127,7 +131,8 @@ export class JobView {
 
   answers(answers) {
     const { el } = this;
-    el["answers-none"].hidden = answers.length > 0;
+    this.answered = answers.length > 0;
+    el["answers-none"].hidden = this.answered;
     el.answers.replaceChildren(...answers.map(({ question, answers: said }) => {
       const parts = said.flatMap(([when, answer]) => [make("h4", when), make("p", answer)]);
       return make("div", "", [make("h3", question), ...parts]);

@@ -119,12 +119,14 @@ class Followed:
                 self.failure = event
 
     def _metrics(self, event: Metrics) -> None:
+        whole(event.step)
         for metric, value in finite(event).items():
             self.series[metric].add(event.step, value)
         self.metrics = event
         self.began = self.began or event
 
     def _attempt(self, event: Attempt) -> None:
+        whole(event.from_step)
         for curve in self.series.values():
             curve.cut(event.from_step)
         for answers in self.answers.values():
@@ -138,6 +140,12 @@ class Followed:
         if len(answers) > 1 or (answers and answers[-1].step == event.step):
             answers.pop()
         answers.append(event)
+
+
+def whole(step: int) -> None:
+    """Raises ValueError for what is no step: the file is a worker's, and may be of any version."""
+    if not isinstance(step, int) or step < 0:
+        raise ValueError(step)
 
 
 def finite(event: Metrics) -> dict[str, float]:

@@ -36,7 +36,7 @@ class Seen:
 
     offset: int = -1
     row: int = 0
-    say: int = 0
+    say: int = -1
 
 
 @dataclass(eq=False)
@@ -70,11 +70,13 @@ class Live:
         self.store = store
         self.scheduler = scheduler
         self._watched: OrderedDict[str, Watched] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     async def messages(self, job_id: str, language: str, offset: int) -> AsyncIterator[bytes]:
         """Server-sent events for a page that knows everything up to `offset` (-1: nothing)."""
         yield b"retry: 2000\n\n"
+        self._loop = asyncio.get_running_loop()
         watched = self._open(job_id)
         watched.pages += 1
         seen = Seen(offset)
@@ -87,7 +89,7 @@ class Live:
                     seen = watched.seen
                 if message:
                     yield message
-                if watched.job is None:
+                if watched.job is None or self._closed:
                     return
                 self._keep_ticking(job_id, watched)
                 if not await _within(news, PING):
@@ -106,10 +108,13 @@ class Live:
 
     def end(self) -> None:
         """End all streams, so that the server can stop at once. From any thread."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
         self._closed = True
-        for watched in list(self._watched.values()):
-            if watched.ticking:
-                watched.ticking.get_loop().call_soon_threadsafe(watched.news.set)
+        for watched in self._watched.values():
+            watched.news.set()
 
     def _open(self, job_id: str) -> Watched:
         if job_id not in self._watched:

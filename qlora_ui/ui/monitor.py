@@ -69,7 +69,7 @@ def _page(language: str) -> str:
  </div>
  <aside class="card job-aside">
   <h2>{say("details")}</h2><dl class="kv" data-el="details"></dl>
-  <h2>{say("answers")}</h2>
+  <h2 data-el="answers-title">{say("answers")}</h2>
   <p class="hint" data-el="answers-none">{say("answers_none")}</p><div data-el="answers"></div>
   <h2 data-el="next-title" data-done="{say("next_title_done")}" data-wait="{say("next_title")}"></h2>
   <p class="hint" data-el="next"></p><pre class="code" tabindex="0" data-el="code" hidden></pre>

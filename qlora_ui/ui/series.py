@@ -24,7 +24,7 @@ class Series:
         if self.first is None:
             self.first = point
         self._merge(step // self._width, point, point)
-        if len(self._numbers) > self._most:
+        while len(self._numbers) > self._most:
             self._widen()
 
     def cut(self, from_step: int) -> None:

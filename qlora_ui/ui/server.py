@@ -9,7 +9,6 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from qlora_ui.errors import UserError
-from qlora_ui.errors import UserError
 from qlora_ui.jobs import JobStore
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.settings import Settings

@@ -30,6 +30,8 @@ def job(
 ) -> dict[str, Any]:
     """What of a job's page changes with its row: name, what can be done, what is said of its end."""
     adapter = has_adapter(job, store)
+    queued = job.state is JobState.QUEUED
+    queue = wording.queue(language, before(job, store), waits_for_token) if queued else ""
     return {
         "name": wording.name(language, job),
         "state": str(job.state),
@@ -37,7 +39,7 @@ def job(
         "stop": text(language, STOP[job.state]) if job.state in STOP else "",
         "adapter": adapter,
         "token": waits_for_token,
-        "queue": wording.queue(language, job, before(job, store)) if job.state == JobState.QUEUED else "",
+        "queue": queue,
         "error": wording.error(language, job),
         "details": wording.details(language, job, followed),
         "command": wording.command(store.folder(job.id)),

@@ -80,6 +80,8 @@ def progress(language: str, job: Job, followed: Followed) -> str:
     parts = _steps(language, job, followed) if followed.training else []
     if job.state in ENDED:
         parts += filter(None, [ended(language, job)])
+    elif job.state is JobState.STOPPING:
+        parts.append(text(language, "ui.job.stopping"))
     elif followed.training and followed.phase and followed.phase.name == "training":
         parts += _left(language, followed)
     elif followed.phase:
@@ -135,8 +137,10 @@ def ended(language: str, job: Job) -> str:
     return text(language, "ui.job.took", time=duration(language, job.ended - job.started))
 
 
-def queue(language: str, job: Job, waiting: list[Job]) -> str:
+def queue(language: str, waiting: list[Job], waits_for_token: bool) -> str:
     """What a queued job waits for; `waiting`: the jobs before it, oldest first."""
+    if waits_for_token:
+        return text(language, "ui.job.queue_token")
     if not waiting:
         return text(language, "ui.job.next")
     if len(waiting) == 1:
