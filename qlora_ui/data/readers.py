@@ -139,7 +139,7 @@ def _lines(stream: TextIO, name: str) -> Iterator[Row]:
 
 
 def _decoded(line: str) -> Any:
-    """orjson is several times faster; what it refuses, the standard library may take (NaN), or says why not."""
+    """orjson is several times faster; what it refuses, the standard library takes (NaN) or explains."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
