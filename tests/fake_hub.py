@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 LARGE = (".safetensors", ".parquet")
-API = re.compile(r"/api/(model|dataset)s/(?P<id>[^/]+/[^/]+)(/revision/(?P<revision>[^/]+))?")
+API = re.compile(r"/api/(model|dataset)s/(?P<id>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<revision>[^/]+))?")
 FILE = re.compile(r"/(?P<data>datasets/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
 TICK = 0.05  # seconds between two pieces of a slow download
 PIECE = 64 * 1024
@@ -26,7 +26,7 @@ PIECE = 64 * 1024
 
 @dataclass
 class Repository:
-    """`tokens`: those that may read it, None for everybody. `gated`: it is seen by all, as the real ones are."""
+    """`tokens`: those that may read it, None for everybody. A `gated` one is seen by all, but not read."""
 
     files: dict[str, bytes]
     gated: bool = False
@@ -35,6 +35,9 @@ class Repository:
     @property
     def commit(self) -> str:
         return hashlib.sha1(repr(sorted(self.files.items())).encode()).hexdigest()
+
+    def etag(self, name: str) -> str:
+        return _etag(name, self.files[name])
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,15 @@ def files_of(folder: Path) -> dict[str, bytes]:
 class FakeHub:
     """`rate`: bytes a second of a large file, 0 for all at once. `drops`: how many times one breaks off in
     its middle. `damage`: large files arrive with a wrong byte. `ranges`: whether a part can be asked for.
-    `portal`: it is the login page of a firewall. `busy`: how many times it answers 503."""
+    `portal`: it is the login page of a firewall. `busy`, `busy_files`: how many times it answers 503, to
+    anything or at the CDN. `silent`: it takes requests and never answers."""
 
     known_tokens: frozenset[str] = frozenset()
     rate: int = 0
     drops: int = 0
     busy: int = 0
+    busy_files: int = 0
+    silent: bool = False
     damage: bool = False
     ranges: bool = True
     portal: bool = False
@@ -118,7 +124,10 @@ class Handler(BaseHTTPRequestHandler):
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(Asked(self.command, path, self.headers.get("Range"), token, self.cdn))
-        if self.hub.portal:
+        if self.hub.silent:
+            self.hub.closing.wait()
+            self.close_connection = True
+        elif self.hub.portal:
             self._send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
         elif self.hub.busy:
             self.hub.busy -= 1
@@ -155,14 +164,21 @@ class Handler(BaseHTTPRequestHandler):
             return
         files = [_description(name, content) for name, content in repository.files.items()]
         info = {"id": match["id"], "sha": repository.commit, "siblings": files, "private": False, "tags": []}
-        self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
+        told = [_leaf(file) for file in files] if match["what"] == "tree" else info
+        self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
 
     def _file(self, match: re.Match[str], token: str | None) -> None:
         kind = "dataset" if match["data"] else "model"
-        if self.cdn:
+        if self.cdn and self.hub.busy_files:
+            self.hub.busy_files -= 1
+            self._send(503)
+        elif self.cdn:
             repository = self.hub.repositories[kind, match["id"]]
             self._stream(repository.files[match["name"]])
-            return
+        else:
+            self._resolve(kind, match, token)
+
+    def _resolve(self, kind: str, match: re.Match[str], token: str | None) -> None:
         found = self._repository(kind, match, token, reading=True)
         if found is None:
             return
@@ -224,6 +240,13 @@ def _description(name: str, content: bytes) -> dict[str, Any]:
     if name.endswith(LARGE):
         described["lfs"] = {"sha256": _etag(name, content), "size": len(content), "pointerSize": 130}
     return described
+
+
+def _leaf(file: dict[str, Any]) -> dict[str, Any]:
+    """The same as the tree of a commit tells it."""
+    leaf = {"type": "file", "path": file["rfilename"], "size": file["size"], "oid": file["blobId"]}
+    lfs = file.get("lfs")
+    return leaf | ({"lfs": {"oid": lfs["sha256"], "size": lfs["size"], "pointerSize": 130}} if lfs else {})
 
 
 def _etag(name: str, content: bytes) -> str:

@@ -1,5 +1,6 @@
 """What the Hub, or the way to it, refuses: library errors → the sentence a person reads."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from qlora_ui.training.hub_files import Repo
 from qlora_ui.training.worker import causes, disk_full
 
 WRONG_TOKEN = "Invalid credentials in Authorization header"  # as the Hub says it; other 401s mean: not found
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def explain(error: Exception, repo: Repo) -> UserError | None:
             return UserError(f"{repo.kind}_not_found", id=repo.id, endpoint=constants.ENDPOINT)
         if isinstance(cause, FileMetadataError):  # the page of a firewall, or a mirror that leaves things out
             return UserError("not_a_hub", endpoint=constants.ENDPOINT)
-        if isinstance(cause, PermissionError):
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
             return UserError("cache_unwritable", folder=constants.HF_HUB_CACHE, reason=cause.strerror)
     return unreachable(error)
 

@@ -16,9 +16,17 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url, snapshot_download
-from huggingface_hub import try_to_load_from_cache as cached_file
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_cached_repo_tree,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
@@ -28,7 +36,8 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock, build_hf_headers, get_session, hf_raise_for_status
 
 from qlora_ui.errors import UserError
-from qlora_ui.training.progress import Report, Stop, Transfer, check_space, gigabytes
+from qlora_ui.texts import quantities
+from qlora_ui.training.progress import Report, Stop, Transfer, check_space
 from qlora_ui.training.threads import apart, start, wait_for
 
 CONNECTIONS = 4  # files at once: one connection seldom fills a line
@@ -105,6 +114,7 @@ def _etag(told: str | None) -> str:
 
 
 def _cached(repo: Repo, reason: Exception) -> Listing | None:
+    """What the cache knows of the repository: its whole listing if `_note` was there, else its files."""
     try:
         found = snapshot_download(
             repo.id, repo_type=repo.kind, revision=repo.revision, local_files_only=True, allow_patterns=[]
@@ -112,11 +122,12 @@ def _cached(repo: Repo, reason: Exception) -> Listing | None:
     except LocalEntryNotFoundError:
         return None
     folder = Path(found)
-    files = {
-        str(path.relative_to(folder)): RemoteFile(path.stat().st_size, "")
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    try:
+        tree = get_cached_repo_tree(repo.id, repo_type=repo.kind, revision=repo.revision)
+        files = {file.path: RemoteFile(file.size, "") for file in tree}
+    except CachedRepoTreeNotFoundError:
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        files = {str(path.relative_to(folder)): RemoteFile(path.stat().st_size, "") for path in paths}
     return Listing(folder.name, files, reason)
 
 
@@ -132,20 +143,23 @@ def fetch(repo: Repo, listing: Listing, names: Iterable[str], report: Report, st
             raise listing.absent(FileNotFoundError(name))
     missing = [name for name in wanted if not _is_cached(repo, listing.commit, name)]
     if missing:
+        if listing.unreachable:
+            raise listing.unreachable
         _Download(repo, listing, wanted, missing).run(report, stop)
-    if listing.unreachable is None:
-        # Notes in the cache which commit the revision is now: that is what offline mode goes by.
-        apart(lambda: _file_away(repo, wanted[0], repo.revision), stop)
+        apart(lambda: _note(repo, wanted[0]), stop)
     return _folder(repo) / "snapshots" / listing.commit
 
 
 def _is_cached(repo: Repo, commit: str, name: str) -> bool:
-    return isinstance(cached_file(repo.id, name, revision=commit, repo_type=repo.kind), str)
+    return isinstance(try_to_load_from_cache(repo.id, name, revision=commit, repo_type=repo.kind), str)
 
 
-def _file_away(repo: Repo, name: str, revision: str) -> None:
-    """Let the library link a file whose bytes are in the cache; it fetches those that are not."""
-    hf_hub_download(repo.id, name, repo_type=repo.kind, revision=revision)
+def _note(repo: Repo, name: str) -> None:
+    """Let the library note which commit the revision is and what it lists: offline mode goes by that.
+
+    It also looks for one file, which is there.
+    """
+    snapshot_download(repo.id, repo_type=repo.kind, revision=repo.revision, allow_patterns=[name])
 
 
 def _folder(repo: Repo) -> Path:
@@ -164,7 +178,7 @@ class _Download:
         self._left = deque(missing)
         self._ended = threading.Event()
         self._done = {name: file.size for name, file in self._files.items()}
-        self._done.update({name: _size(self._part(name)) for name in missing})
+        self._done.update({name: self._there(name) for name in missing})
 
     def run(self, report: Report, stop: Stop) -> None:
         total = sum(file.size for file in self._files.values())
@@ -186,10 +200,18 @@ class _Download:
             if self._files[name].etag:
                 self._fetch(name)
             if not self._ended.is_set():
-                _file_away(self._repo, name, self._commit)
+                # The library links what lies in the cache; it fetches the file if its etag was not told.
+                hf_hub_download(self._repo.id, name, repo_type=self._repo.kind, revision=self._commit)
 
     def _part(self, name: str) -> Path:
         return self._blobs / f"{self._files[name].etag}.part"
+
+    def _there(self, name: str) -> int:
+        """Bytes on the disk: all of a file that another revision has too, or what an earlier try left."""
+        for path in (self._blobs / self._files[name].etag, self._part(name)):
+            if path.is_file():
+                return path.stat().st_size
+        return 0
 
     def _fetch(self, name: str) -> None:
         """Make the file's blob, from what is there of it on."""
@@ -223,9 +245,12 @@ class _Download:
                 self._ended.wait(PAUSE * 2 ** (tries - 1))
 
     def _stream(self, name: str, file: BinaryIO) -> None:
-        size = self._files[name].size
-        at = self._keep(name, file, file.seek(0, os.SEEK_END))
-        if at == size:
+        whole = self._files[name].size
+        at = file.seek(0, os.SEEK_END)
+        if at > whole:
+            at = file.truncate(0)
+        self._done[name] = at
+        if at == whole:
             return
         url = hf_hub_url(self._repo.id, name, repo_type=self._repo.kind, revision=self._commit)
         headers = build_hf_headers(headers={"Accept-Encoding": "identity"} | _range(at))
@@ -233,31 +258,24 @@ class _Download:
             "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
         ) as answer:
             hf_raise_for_status(answer)
-            if answer.status_code != httpx2.codes.PARTIAL_CONTENT:
-                at = self._keep(name, file, 0)
+            if at and answer.status_code != httpx2.codes.PARTIAL_CONTENT:
+                at = file.truncate(0)  # what came is the whole file again
             for chunk in answer.iter_raw():
                 if self._ended.is_set():
                     return
                 file.write(chunk)
                 at += len(chunk)
                 self._done[name] = at
-        if at != size:
-            raise httpx2.ReadError(f"{at} of {size} bytes came")
-
-    def _keep(self, name: str, file: BinaryIO, size: int) -> int:
-        """Go on from `size` bytes; from none, if that is more than the file has."""
-        kept = size if size <= self._files[name].size else 0
-        file.truncate(kept)
-        self._done[name] = kept
-        return kept
+        if at != whole:
+            raise httpx2.ReadError(f"{at} of {whole} bytes came")
 
     def _broken(self, name: str, reason: Exception) -> UserError:
         return UserError(
             "download_broken",
             file=name,
             endpoint=constants.ENDPOINT,
-            done=gigabytes(sum(self._done.values())),
-            total=gigabytes(sum(file.size for file in self._files.values())),
+            done=quantities.size(sum(self._done.values())),
+            total=quantities.size(sum(file.size for file in self._files.values())),
             reason=str(reason) or type(reason).__name__,
         )
 
@@ -269,13 +287,6 @@ def transient(error: Exception) -> bool:
 
 def _range(at: int) -> dict[str, str]:
     return {"Range": f"bytes={at}-"} if at else {}
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _sha256(path: Path) -> str:
