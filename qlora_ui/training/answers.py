@@ -41,19 +41,22 @@ def _until_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None
 def answer(
     model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], seconds: float | None = None
 ) -> list[str]:
-    """Greedy answers to all prompts at once, of at most NEW_TOKENS tokens and `seconds`.
+    """Greedy answers, of at most NEW_TOKENS tokens and `seconds`: to all prompts without the adapter, then to
+    all of them with it. One batch for both takes hardly longer than one of them.
 
-    Leaves the model on an attention that can use a cache.
+    Leaves the model in eval mode, on an attention that can use a cache.
     """
+    model.eval()
     if model.config._attn_implementation == PACKED:
         model.set_attn_implementation("sdpa")
     padding = tokenizer.padding_side
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    batch = tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=False)
+    batch = tokenizer([*prompts, *prompts], return_tensors="pt", padding=True, add_special_tokens=False)
     tokenizer.padding_side = padding
     batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
+    names = ["__base__"] * len(prompts) + ["default"] * len(prompts)
     settings = GenerationConfig(
         max_new_tokens=NEW_TOKENS,
         do_sample=False,
@@ -62,7 +65,7 @@ def answer(
         max_time=seconds,
     )
     with torch.no_grad():
-        out = model.generate(**batch, generation_config=settings)
+        out = model.generate(**batch, generation_config=settings, adapter_names=names)
     answers: list[str] = tokenizer.batch_decode(
         out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
     )

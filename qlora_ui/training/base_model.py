@@ -16,6 +16,7 @@ from transformers import (
 
 from qlora_ui.config import Quantization
 from qlora_ui.errors import UserError
+from qlora_ui.events import Environment
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
@@ -72,6 +73,21 @@ def memory_used(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return int(psutil.Process(os.getpid()).memory_info().rss)
+
+
+def environment(
+    model: Any, quantization: Quantization, device: torch.device, dtype: torch.dtype
+) -> Environment:
+    """What the job really runs on and with."""
+    trainable, total = model.get_nb_trainable_parameters()
+    return Environment(
+        versions=versions(),
+        device=device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        quantization="NF4" + (" + double quantisation" if quantization.bnb_4bit_use_double_quant else ""),
+        trainable_parameters=trainable,
+        total_parameters=total,
+    )
 
 
 def versions() -> dict[str, str]:

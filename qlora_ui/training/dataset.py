@@ -9,7 +9,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from qlora_ui.data.examples import Example
-from qlora_ui.errors import UserError
 from qlora_ui.training.attention import packed_inputs
 from qlora_ui.training.templates import answer_spans
 
@@ -127,9 +126,3 @@ def collate(bins: Sequence[Bin]) -> dict[str, Any]:
 def bins_per_step(rows: int, bins: int, rows_per_step: int) -> int:
     """How many bins hold about `rows_per_step` rows, at least 1."""
     return max(1, round(rows_per_step / (rows / bins)))
-
-
-def require_rows(tokenised: Tokenised, max_length: int) -> None:
-    """Raises UserError nothing_to_learn if no row is left."""
-    if not tokenised.rows:
-        raise UserError("nothing_to_learn", rows=tokenised.dropped, max_length=max_length)

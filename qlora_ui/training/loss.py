@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 from transformers import PreTrainedModel
 
+from qlora_ui.training.attention import close, packed_inputs
 from qlora_ui.training.dataset import IGNORED
 
 TILE = 128  # positions; also keeps shapes the same, for which oneDNN would otherwise compile anew
@@ -19,16 +20,43 @@ OURS = ("labels", "shift_labels", "tokens", "rows")  # of a batch: not the model
 Head = Callable[[Tensor], Tensor]
 
 
-def summed_loss(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-    """Sum of the cross-entropy over all labelled positions (float32), for `model`, its LoRA layers inside."""
-    targets = inputs["shift_labels"][0]
-    sequence = {name: value for name, value in inputs.items() if name not in OURS}
-    labelled = (targets != IGNORED).nonzero()[:, 0]
-    hidden = model.base_model(**sequence, use_cache=False).last_hidden_state[0]
-    missing = -len(labelled) % TILE
-    hidden = hidden[pad(labelled, (0, missing))]
-    targets = pad(targets[labelled], (0, missing), value=IGNORED)
-    return _TiledLoss.apply(hidden, targets, head_of(model))  # type: ignore[no-any-return]
+class SummedLoss:
+    """Cross-entropy of a model, its LoRA layers inside, summed over all labelled positions of a batch."""
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        self.model = model
+        self.dtype = dtype
+        self.head = head_of(model)
+        self.known = self._head_is_right()
+
+    def __call__(self, inputs: dict[str, Any]) -> Tensor:
+        """A float32 scalar. Takes what `dataset.collate` gives."""
+        targets = inputs["shift_labels"][0]
+        sequence = {name: value for name, value in inputs.items() if name not in OURS}
+        labelled = (targets != IGNORED).nonzero()[:, 0]
+        with self._autocast():
+            if not self.known:
+                logits = self.model(**sequence, use_cache=False).logits[0, labelled]
+                return cross_entropy(logits.float(), targets[labelled], reduction="sum")
+            hidden = self.model.base_model(**sequence, use_cache=False).last_hidden_state[0]
+            missing = -len(labelled) % TILE
+            hidden = hidden[pad(labelled, (0, missing))]
+            targets = pad(targets[labelled], (0, missing), value=IGNORED)
+            return _TiledLoss.apply(hidden, targets, self.head)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _head_is_right(self) -> bool:
+        """Whether `head` gives this model's own logits, tried on a few tokens, and has nothing to learn."""
+        layer = self.model.get_output_embeddings()
+        if layer is None or any(weight.requires_grad for weight in layer.parameters()):
+            return False
+        inputs = packed_inputs([torch.arange(8) % layer.out_features], self.model.device)
+        with torch.no_grad(), self._autocast():
+            own = self.model(**inputs, use_cache=False).logits
+            ours = self.head(self.model.base_model(**inputs, use_cache=False).last_hidden_state)
+        return close(ours, own.float())
 
 
 def head_of(model: PreTrainedModel) -> Head:
@@ -40,7 +68,7 @@ def head_of(model: PreTrainedModel) -> Head:
     factor /= getattr(config, "logits_scaling", None) or 1.0  # Granite
 
     def head(hidden: Tensor) -> Tensor:
-        logits = layer(hidden).float() * factor if factor != 1.0 else layer(hidden).float()
+        logits: Tensor = layer(hidden).float() * factor if factor != 1.0 else layer(hidden).float()
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     return head

@@ -8,18 +8,20 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments, set_seed
 
 from qlora_ui.config import TrainConfig
 from qlora_ui.data.examples import Example, load, split
-from qlora_ui.events import Answer, Artifact, Environment
+from qlora_ui.errors import UserError
+from qlora_ui.events import Answer, Artifact
 from qlora_ui.training import answers, base_model, dataset
 from qlora_ui.training.attention import ALONE, choose
 from qlora_ui.training.callbacks import EventCallback
 from qlora_ui.training.hub_data import hub_rows
+from qlora_ui.training.loss import SummedLoss
 from qlora_ui.training.model_files import model_folder
 from qlora_ui.training.saving import save_adapter
 from qlora_ui.training.templates import ensure_template
 from qlora_ui.training.trainer import PackedTrainer
 from qlora_ui.training.worker import StopRequested, Worker
 
-ANSWER_SECONDS = 3.0  # for each set of answers after a Stop: it must end within 10 seconds
+ANSWER_SECONDS = 5.0  # after a Stop: all must end within 10 seconds
 
 
 def train(config: TrainConfig, worker: Worker) -> None:
@@ -32,11 +34,8 @@ def train(config: TrainConfig, worker: Worker) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = base_model.compute_dtype(device)
 
-    # The rows, before the model: a fault in them is found before gigabytes are downloaded.
-    worker.report("reading_data")
-    from_hub = config.dataset.source == "hub"
-    rows = hub_rows(config.dataset, worker.report, worker.stopping) if from_hub else None
-    learned, held_out = split(load(config.dataset, rows), config.dataset.eval_share, config.trainer.seed)
+    # The rows, before the model: a fault in them is found before gigabytes are downloaded
+    learned, held_out = read_examples(config, worker)
 
     # The base model's files and its tokenizer
     folder = model_folder(config.model, worker.home, worker.report, worker.stopping)
@@ -46,7 +45,9 @@ def train(config: TrainConfig, worker: Worker) -> None:
 
     # Rows → tokens, with labels on the answers only
     train_rows = tokenise(learned, tokenizer, config.batch.max_length, worker)
-    eval_rows = tokenise(held_out, tokenizer, config.batch.max_length, worker) if held_out else []
+    eval_rows = tokenise(held_out, tokenizer, config.batch.max_length, worker)
+    if not train_rows:
+        raise UserError("nothing_to_learn", rows=len(learned), max_length=config.batch.max_length)
 
     # The model: 4-bit base, frozen; LoRA adapters in float32 on its linear layers
     worker.report("loading_model")
@@ -54,11 +55,7 @@ def train(config: TrainConfig, worker: Worker) -> None:
     attention = choose(base, dtype)
     worker.log("attention", name=attention)
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config.lora.model_dump()))
-    trainable, total = model.get_nb_trainable_parameters()
-    quantization = "NF4, double quantisation" if config.quantization.bnb_4bit_use_double_quant else "NF4"
-    name = base_model.device_name(device)
-    dtype_name = str(dtype).removeprefix("torch.")
-    worker.tell(Environment(base_model.versions(), name, dtype_name, quantization, trainable, total))
+    worker.tell(base_model.environment(model, config.quantization, device, dtype))
 
     # Bins of equal length, and how many of them make a step
     filling = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
@@ -68,7 +65,6 @@ def train(config: TrainConfig, worker: Worker) -> None:
     worker.log("packed", rows=len(train_rows), bins=len(bins), per_step=per_step)
 
     # Training
-    callback = EventCallback(worker, device)
     trainer = PackedTrainer(
         model=model,
         args=TrainingArguments(
@@ -77,18 +73,16 @@ def train(config: TrainConfig, worker: Worker) -> None:
             gradient_accumulation_steps=max(1, round(per_step / config.trainer.per_device_train_batch_size)),
             per_device_eval_batch_size=config.trainer.per_device_train_batch_size,
             eval_strategy="steps" if eval_bins else "no",
-            activation_checkpointing=device.type == "cuda",
-            **precision(device, dtype),
+            **for_device(device, dtype),
             **QUIET,
         ),
         train_dataset=bins,
         eval_dataset=eval_bins or None,
         data_collator=dataset.collate,
-        callbacks=[callback],
-        dtype=dtype,
+        callbacks=[EventCallback(worker)],
+        summed_loss=SummedLoss(model.get_base_model(), dtype),
         worker=worker,
     )
-    callback.trainer = trainer
     stopped = run(trainer, worker)
 
     # What is kept, and what it changed
@@ -98,6 +92,18 @@ def train(config: TrainConfig, worker: Worker) -> None:
     compare_answers(model, tokenizer, held_out or learned, ANSWER_SECONDS if stopped else None, worker)
     if stopped:
         raise StopRequested
+
+
+def read_examples(config: TrainConfig, worker: Worker) -> tuple[list[Example], list[Example]]:
+    """The rows to learn from and those held out, telling how many have no answer."""
+    worker.report("reading_data")
+    from_hub = config.dataset.source == "hub"
+    rows = hub_rows(config.dataset, worker.report, worker.stopping) if from_hub else None
+    skipped: list[int] = []
+    examples = load(config.dataset, rows, skipped.append)
+    if skipped:
+        worker.log("rows_skipped", level="warning", rows=len(skipped), first=skipped[0])
+    return split(examples, config.dataset.eval_share, config.trainer.seed)
 
 
 def tokenise(
@@ -150,23 +156,22 @@ def compare_answers(
     asked = answers.questions(examples, tokenizer)
     if not asked:
         return
-    model.eval()
-    prompts = [prompt for _, prompt in asked]
-    with model.disable_adapter():
-        before = answers.answer(model, tokenizer, prompts, seconds)
-    after = answers.answer(model, tokenizer, prompts, seconds)
-    for step, texts in ((0, before), (worker.step, after)):
-        for (question, _), text in zip(asked, texts, strict=True):
+    texts = answers.answer(model, tokenizer, [prompt for _, prompt in asked], seconds)
+    for step, given in ((0, texts[: len(asked)]), (worker.step, texts[len(asked) :])):
+        for (question, _), text in zip(asked, given, strict=True):
             worker.tell(Answer(step, question, text))
 
 
-def precision(device: torch.device, dtype: torch.dtype) -> dict[str, bool]:
-    """TrainingArguments for a device and a compute dtype."""
+def for_device(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """TrainingArguments that follow from the hardware."""
+    on_gpu = device.type == "cuda"
     return {
-        "use_cpu": device.type == "cpu",
+        "use_cpu": not on_gpu,
         "bf16": dtype == torch.bfloat16,
         "fp16": dtype == torch.float16,
-        "dataloader_pin_memory": device.type == "cuda",
+        "activation_checkpointing": on_gpu,  # a CPU is short of time, not of memory
+        "activation_checkpointing_kwargs": {"use_reentrant": False},
+        "dataloader_pin_memory": on_gpu,
     }
 
 

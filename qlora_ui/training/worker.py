@@ -2,6 +2,7 @@
 
 import errno
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from qlora_ui.events import Attempt, Event, EventWriter, Failure, Log, Phase
 
 # Phases that ask `stopping()` themselves, because something is worth keeping or must be tidied up.
 PATIENT = ("downloading", "training", "evaluating", "saving")
+INTERVAL = 0.5  # seconds between two reports of one phase: a person reads no faster
 RESERVE = 64 * 1024  # bytes kept on the disk for the last word of a worker that filled it
 
 
@@ -34,6 +36,7 @@ class Worker:
         self.step = 0  # optimiser steps done
         self._stopping = False
         self._patient = False
+        self._told = ("", 0.0)  # the last phase told, and when
         self._writer = EventWriter(folder / "events.jsonl")
         self._reserve = folder / "events.reserve"
 
@@ -60,6 +63,10 @@ class Worker:
         self._patient = phase in PATIENT
         if not self._patient:
             self.check_stop()
+        now = time.monotonic()
+        if phase == self._told[0] and 0 < done < total and now - self._told[1] < INTERVAL:
+            return
+        self._told = (phase, now)
         self.tell(Phase(phase, done, total, unit, rate))
 
     def stopping(self) -> bool:
