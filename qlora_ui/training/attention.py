@@ -20,7 +20,8 @@ ALONE = "alone"  # no implementation keeps packed rows apart: one row a bin
 SHORT = 256
 KNOWN = {
     "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "position_ids", "use_cache",
-    "position_embeddings", "is_causal", "output_attentions", "cache_position",
+    "position_embeddings", "is_causal", "output_attentions", "output_router_logits",
+    "cache_position",
 }  # fmt: skip
 
 

@@ -67,10 +67,11 @@ def answer_spans(
     for i, head in zip(turns, heads, strict=True):
         # Some templates end the prompt with more than the turn has (an empty thought): where they part.
         start = len(os.path.commonprefix([head, full]))
-        if i == len(messages) - 1:
-            spans.append((start, len(full.rstrip())))
-        elif (content := str(messages[i]["content"]).strip()) and (at := full.find(content, start)) >= 0:
+        content = str(messages[i]["content"]).strip()
+        if content and (at := full.find(content, start)) >= 0:
             spans.append((start, _turn_end(tokenizer, full, at + len(content))))
+        elif i == len(messages) - 1:  # rewritten by the template, as thoughts are: all up to the end
+            spans.append((start, len(full.rstrip())))
         # else: the template drops this turn's text (older thoughts): nothing of it to learn
     return full, spans
 
