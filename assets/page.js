@@ -33,7 +33,7 @@
     document.getElementById(`view-${current().view}`)?.querySelector("h1, h2")?.focus();
   }
 
-  window.qlora = { current, go };
+  window.qlora = { current, go, uploaded: () => uploading("") };
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-nav], a[data-other-language]");
@@ -94,6 +94,19 @@
     const fold = event.target.closest?.("[data-fold]");
     if (fold) fold.setAttribute("aria-expanded", String(fold.getAttribute("aria-expanded") !== "true"));
   });
+
+  // An upload may take minutes: say so until the server has it, or has refused it.
+  const uploading = (name) => {
+    const line = document.querySelector("[data-uploading]");
+    if (line) line.textContent = name && line.dataset.uploading.replace("{name}", name);
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.type === "file" && drop(event)) uploading(event.target.files[0]?.name ?? "");
+  }, true);
+  new PerformanceObserver((list) => {
+    const refused = (entry) => entry.responseStatus >= 400 || entry.responseStatus === 0;
+    if (list.getEntries().some((entry) => entry.name.includes("/gradio_api/upload") && refused(entry))) uploading("");
+  }).observe({ type: "resource" });
 
   // A file dropped on the data card is the file chosen with its button.
   const drop = (event) => event.target.closest?.("#card-data");

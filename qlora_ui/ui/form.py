@@ -129,6 +129,10 @@ def _data_card(fields: Fields) -> dict[str, gr.components.Component]:
             choose = gr.UploadButton(
                 text(language, "ui.upload"), file_types=UPLOADS, elem_id="dataset.file", size="md"
             )
+            uploading = escape(text(language, "ui.uploading", name="{name}"))
+            gr.HTML(
+                f'<p class="hint" role="status" data-uploading="{uploading}"></p>', apply_default_css=False
+            )
         with gr.Row(elem_classes="only-hub"):
             fields.text("dataset.hub", "", placeholder="tatsu-lab/alpaca")
             fields.text("dataset.subset")

@@ -80,16 +80,19 @@ def strength_words(language: str, config: TrainConfig) -> str:
 
 
 def preset_words(language: str, config: TrainConfig, name: str) -> str:
-    """Why a preset's numbers, whose they are, and the whole set of them one press away, as HTML."""
-    if not name:
-        return f'<div class="why"><p>{marked(language, "ui.preset.own")}</p></div>'
-    preset = PRESETS[name]
-    source = f'<p class="source">{marked(language, f"preset.{name}.source")}</p>'
+    """Why a preset's numbers, whose they are, and the whole set of them one press away, as HTML.
+
+    For numbers of one's own ("") all values that the source text names."""
+    name = name or "own"
     reason = f"<p>{marked(language, f'preset.{name}.reason')}</p>"
-    if not preset.chips:
+    source = f'<p class="source">{marked(language, f"preset.{name}.source")}</p>'
+    sets = [preset for preset in PRESETS.values() if preset.chips and name in ("own", preset.name)]
+    if not sets:
         return f'<div class="why">{reason}{source}</div>'
-    chips = _chips("lora.r", "r", preset.r, config.lora.r)
-    chips += _chips("lora.lora_alpha", "lora_alpha", preset.lora_alpha, config.lora.lora_alpha)
+    ranks = sorted({r for preset in sets for r in preset.r})
+    alphas = sorted({alpha for preset in sets for alpha in preset.lora_alpha})
+    chips = _chips("lora.r", "r", ranks, config.lora.r)
+    chips += _chips("lora.lora_alpha", "lora_alpha", alphas, config.lora.lora_alpha)
     words = escape(text(language, "ui.preset.values"))
     return f'<div class="why">{reason}<p class="values">{words} {chips}</p>{source}</div>'
 

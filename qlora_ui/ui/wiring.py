@@ -49,10 +49,13 @@ class Wiring:
         gr.on(
             changed, None, fields, form.store,
             js=f"(...values) => [Object.fromEntries({json.dumps(self.paths)}.map((p, i) => [p, values[i]]))]",
-            show_progress="hidden",
+            show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         self._connect_lora()
-        form.choose_file.upload(self.keep_upload, form.choose_file, [form.upload, form.outcome])
+        form.choose_file.upload(
+            self.keep_upload, form.choose_file, [form.upload, form.outcome],
+            api_visibility="private", show_progress="hidden",
+        ).then(None, js="() => window.qlora.uploaded()")  # fmt: skip
         form.start.click(
             self.start, [*everything, form.token], [form.outcome, form.token],
             concurrency_id="start", api_visibility="private", show_progress="hidden",

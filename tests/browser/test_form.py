@@ -57,6 +57,7 @@ def test_own_numbers_leave_the_preset_and_a_press_brings_it_back(new_page: NewPa
     box(page, "r").fill("12")
     expect(general).to_have_attribute("aria-pressed", "false")
     expect(page.locator("#preset-words")).to_contain_text("Your own numbers")
+    expect(page.locator("#preset-words button")).to_have_count(9)
     general.click()
     expect(box(page, "r")).to_have_value("8")
     expect(general).to_have_attribute("aria-pressed", "true")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import App, NewPage
 from tests.waiting import until
@@ -77,6 +77,26 @@ def test_an_upload_is_found_again_and_trained_on(new_page: NewPage, app: App, tm
     config = json.loads((app.home / "jobs" / job / "config.json").read_text("utf-8"))
     assert config["dataset"]["name"] == "海盗.jsonl"
     assert Path(config["dataset"]["path"]).read_bytes() == rows.read_bytes()
+
+
+def test_a_long_upload_says_so_until_it_ends(new_page: NewPage, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "one"}\n' * 30, "utf-8")
+    page = new_page()
+    page.get_by_label("Upload a file").check(force=True)
+    held: list[Route] = []
+    page.route("**/gradio_api/upload*", lambda route: held.append(route))
+    with page.expect_request("**/gradio_api/upload*"):
+        page.locator("#card-data input[type=file]").set_input_files(rows)
+    expect(page.get_by_text("Uploading rows.jsonl …")).to_be_visible()
+    held.pop().continue_()
+    expect(page.locator("#data-words")).to_contain_text("30 rows")
+    expect(page.get_by_text("Uploading")).to_have_count(0)
+    with page.expect_request("**/gradio_api/upload*"):
+        page.locator("#card-data input[type=file]").set_input_files(rows)
+    expect(page.get_by_text("Uploading rows.jsonl …")).to_be_visible()
+    held.pop().fulfill(status=413, body="too large")
+    expect(page.get_by_text("Uploading rows.jsonl …")).to_have_count(0)
 
 
 def test_a_dropped_file_is_an_upload(new_page: NewPage) -> None:

@@ -31,7 +31,8 @@ SAME = {
 NUMBER = re.compile(r"((r|lora_alpha) )?[\d\s.,%×:·/()（）✓–-]*( ?[kMG]?B)?")
 
 TEXTS = """() => {
-  const found = new Set(), aside = "script, style, [hidden], .nav-holder", names = ["placeholder", "aria-label", "title", "alt"];
+  const found = new Set(), names = ["placeholder", "aria-label", "title", "alt"];
+  const aside = "script, style, [hidden], .nav-holder";
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walk.nextNode(); node; node = walk.nextNode()) {
     if (!node.parentElement.closest(aside)) found.add(node.textContent.trim());
