@@ -59,7 +59,8 @@ class FakeHub:
     """`rate`: bytes a second of a large file, 0 for all at once. `drops`: how many times one breaks off in
     its middle. `damage`: large files arrive with a wrong byte. `ranges`: whether a part can be asked for.
     `portal`: it is the login page of a firewall. `busy`, `busy_files`: how many times it answers 503, to
-    anything or at the CDN. `silent`: it takes requests and never answers."""
+    anything or at the CDN. `terse`: like some mirrors it tells no checksums. `silent`: it takes requests
+    and never answers."""
 
     known_tokens: frozenset[str] = frozenset()
     rate: int = 0
@@ -67,6 +68,7 @@ class FakeHub:
     busy: int = 0
     busy_files: int = 0
     silent: bool = False
+    terse: bool = False
     damage: bool = False
     ranges: bool = True
     portal: bool = False
@@ -162,9 +164,11 @@ class Handler(BaseHTTPRequestHandler):
         repository = self._repository(match[1], match, token, reading=False)
         if repository is None:
             return
-        files = [_description(name, content) for name, content in repository.files.items()]
+        described = [_description(name, content) for name, content in repository.files.items()]
+        names = [{"rfilename": name} for name in repository.files]
+        files = names if self.hub.terse else described
         info = {"id": match["id"], "sha": repository.commit, "siblings": files, "private": False, "tags": []}
-        told = [_leaf(file) for file in files] if match["what"] == "tree" else info
+        told = [_leaf(file) for file in described] if match["what"] == "tree" else info
         self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
 
     def _file(self, match: re.Match[str], token: str | None) -> None:

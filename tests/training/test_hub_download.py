@@ -114,6 +114,13 @@ def test_a_server_without_ranges_sends_the_whole_file_again(hub: FakeHub) -> Non
     hub.add("model", "org/tiny", MODEL)
     hub.drops, hub.ranges = 1, False
     assert (model() / WEIGHTS_FILE).read_bytes() == WEIGHTS
+    assert len(hub.asked(WEIGHTS_FILE)) == 2
+
+
+def test_a_mirror_that_tells_no_checksums_is_enough(hub: FakeHub) -> None:
+    hub.add("model", "org/tiny", MODEL)
+    hub.terse = True
+    assert (model() / WEIGHTS_FILE).read_bytes() == WEIGHTS
 
 
 def test_an_overloaded_hub_is_asked_again(hub: FakeHub) -> None:
