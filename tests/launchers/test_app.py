@@ -18,7 +18,6 @@ from qlora_ui.launchers.local import ROOT
 from tests.sessions import end_sessions
 from tests.waiting import until
 
-
 GO_ON = "Running jobs go on; start app.py again to see them.\n"
 
 
