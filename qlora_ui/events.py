@@ -4,6 +4,7 @@ An event says what happened (a phase, a metric, a log line, an artifact), never 
 store's. Times are seconds since the epoch, memory and sizes are bytes.
 """
 
+import errno
 import json
 import os
 import time
@@ -116,13 +117,18 @@ class EventWriter:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         # A worker killed in mid-write leaves half a line: end it, so that ours starts a line of its own.
-        if torn(path):
-            os.write(self._fd, b"\n")
+        self._torn = torn(path)
 
     def append(self, event: Event) -> None:
         """Write one event. Raises OSError when the disk is full."""
         line = {"event": type(event).__name__.lower(), **asdict(event)}
-        os.write(self._fd, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        if self._torn:
+            data = b"\n" + data
+        written = os.write(self._fd, data)
+        self._torn = written < len(data)
+        if self._torn:  # a disk that fills in mid-line takes part of it without an error
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         os.close(self._fd)
