@@ -21,7 +21,9 @@ export class JobView {
     el.stop.onclick = () => this.act(el.stop, "stop", { kill: this.job.state === "stopping" });
     el.rename.onclick = () => this.rename(true);
     el["rename-cancel"].onclick = () => this.rename(false);
-    el["rename-input"].onkeydown = (event) => event.key === "Escape" && this.rename(false);
+    el["rename-input"].onkeydown = (event) => {
+      if (event.key === "Escape") this.rename(false);
+    };
     el["rename-form"].onsubmit = async (event) => {
       event.preventDefault();
       if (await this.act(null, "rename", { name: el["rename-input"].value })) this.rename(false);
@@ -42,13 +44,18 @@ export class JobView {
     };
     el.copy.onclick = () => copy(el["command-text"].textContent, el.copy, this.texts);
     el["log-end"].onclick = () => this.toEnd();
-    el.log.onscroll = () => (el["log-end"].hidden = atEnd(el.log));
-    el.traceback.ontoggle = () => el.traceback.open && this.traceback();
+    el.log.onscroll = () => {
+      el["log-end"].hidden = atEnd(el.log);
+    };
+    el.traceback.ontoggle = () => {
+      if (el.traceback.open) this.traceback();
+    };
   }
 
   clear(adapter) {
     const { el } = this;
     this.job = null;
+    el.rename.disabled = el["command-button"].disabled = true;
     this.grid.classList.remove("ended");
     this.goneCard.hidden = true;
     this.grid.hidden = false;
@@ -95,6 +102,7 @@ export class JobView {
     const { el } = this;
     const before = this.job;
     this.job = job;
+    el.rename.disabled = el["command-button"].disabled = false;
     put(el.name, job.name);
     this.grid.dataset.state = job.state;
     this.grid.classList.toggle("ended", job.ended);
@@ -180,6 +188,7 @@ export class JobView {
     el.rename.parentElement.hidden = on;
     if (!on) return el.rename.focus();
     el["rename-input"].value = el.name.textContent;
+    el["rename-input"].focus();
     el["rename-input"].select();
   }
 

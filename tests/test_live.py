@@ -50,7 +50,7 @@ def test_a_page_that_opens_gets_everything_then_only_what_is_new(served: Served)
         assert first["bar"][:3] == [
             1 / 36,
             "Step 1 of 36 · epoch 0.1 of 3 · time left: known after a few steps",
-            "training",
+            "Training",
         ]
         assert first["say"]["loss"] == "Starts at 1.00."
         served.home.write(job, step(2), Metrics(2, 0.2, {"eval_loss": 2.0}))
@@ -151,7 +151,7 @@ def test_a_queued_job_says_what_it_waits_for(tmp_path: Path) -> None:
         with served.events(waits.id) as stream:
             message = stream.message()
             assert message["job"]["token"]
-            assert message["bar"][2:] == ["needs a token", "key"]
+            assert message["bar"][2:] == ["Needs a token", "key"]
             served.post(f"/jobs/{waits.id}/token", {"token": "hf_secret"})
             assert not stream.until("job")["job"]["token"]
         assert b"hf_secret" not in b"".join(

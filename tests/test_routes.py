@@ -36,7 +36,7 @@ def test_the_list_has_every_job_and_is_sent_once(served: Served) -> None:
     served.home.write(job, Attempt(1), Phase("training", 0, 36, "steps"), Metrics(18, 1.5, {"loss": 1.0}))
     answer = served.get("/jobs?lang=en")
     row = next(row for row in answer.json()["jobs"] if row["id"] == job.id)
-    assert (row["share"], row["state"], row["strength"]) == (0.5, "training", "8 · 16 (×2)")
+    assert (row["share"], row["state"], row["strength"]) == (0.5, "Training", "8 · 16 (×2)")
     assert row["line"].startswith("Step 18 of 36")
     again = served.get("/jobs?lang=en", headers={"if-none-match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")

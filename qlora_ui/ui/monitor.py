@@ -81,7 +81,7 @@ def _head(say: Callable[[str], str]) -> str:
     return f"""
 <div class="job-row">
  <div class="job-title"><h2 id="job-name" tabindex="-1" data-el="name">{say("loading")}</h2>
-  <button type="button" class="button small" data-el="rename">{say("rename")}</button></div>
+  <button type="button" class="button small" data-el="rename" disabled>{say("rename")}</button></div>
  <span class="job-state" role="status"><i class="icon" data-el="icon"></i><span data-el="state"></span></span>
 </div>
 <form class="job-form" data-el="rename-form" hidden>
@@ -105,7 +105,7 @@ def _head(say: Callable[[str], str]) -> str:
  <a class="button primary" data-el="download" download hidden>{say("download")}</a>
  <button type="button" class="button" data-el="stop" hidden></button>
  <a class="button" href="?" data-nav="new" data-el="new" hidden>{say("new")}</a>
- <button type="button" class="button" data-el="command-button" aria-expanded="false">{say("command")}</button>
+ <button type="button" class="button" data-el="command-button" aria-expanded="false" disabled>{say("command")}</button>
  <button type="button" class="button" data-el="delete" hidden>{say("delete")}</button>
 </div>
 <div class="job-ask" data-el="ask" hidden><span>{say("delete_sure")}</span>

@@ -89,7 +89,7 @@ def row(language: str, job: Job, followed: Followed | None, store: JobStore, wai
 
 def has_adapter(job: Job, store: JobStore) -> bool:
     """Whether there is something to download."""
-    return (store.folder(job.id) / "adapter" / "adapter_config.json").is_file()
+    return (store.folder(job.id) / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def _answer(language: str, answer: Answer) -> list[str]:

@@ -51,7 +51,8 @@ def state(language: str, job: Job, phase: Phase | None = None, waits_for_token: 
     if job.state == JobState.STOPPED:
         return text(language, f"state.stopped.{job.reason or 'user'}")
     if job.state == JobState.RUNNING and phase:
-        return catalog(language).get(f"phase.{phase.name}", phase.name)
+        doing = catalog(language).get(f"phase.{phase.name}", phase.name)
+        return doing[:1].upper() + doing[1:]
     return text(language, f"state.{job.state}")
 
 
