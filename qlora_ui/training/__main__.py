@@ -4,6 +4,7 @@ Reads `config.json`, writes `events.jsonl` and `adapter/`. Exit codes are those 
 """
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -65,4 +66,6 @@ def prepare_environment() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # else Python looks through all that the libraries made before it ends: seconds after a Stop
+    sys.exit(code)
