@@ -21,6 +21,13 @@ def reload(page: Page) -> None:
     expect(page.locator("#side .say")).to_be_visible()
 
 
+def choose(page: Page, file: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a file").click()
+    with page.expect_request("**/gradio_api/upload*"):
+        chooser.value.set_files(file)
+
+
 def test_a_reload_and_the_other_language_keep_the_form(new_page: NewPage) -> None:
     page = new_page()
     page.get_by_label("r, exact number").fill("12")
@@ -62,9 +69,7 @@ def test_an_upload_is_found_again_and_trained_on(new_page: NewPage, app: App, tm
     rows.write_text('{"prompt": "Hello?", "completion": "Arr!"}\n' * 40, "utf-8")
     page = new_page()
     page.get_by_label("Upload a file").check(force=True)
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose a file").click()
-    chooser.value.set_files(rows)
+    choose(page, rows)
     expect(page.locator("#data-words")).to_contain_text("海盗.jsonl")
     expect(page.locator("#data-words")).to_contain_text("40 rows")
     reload(page)
@@ -86,14 +91,12 @@ def test_a_long_upload_says_so_until_it_ends(new_page: NewPage, tmp_path: Path) 
     page.get_by_label("Upload a file").check(force=True)
     held: list[Route] = []
     page.route("**/gradio_api/upload*", lambda route: held.append(route))
-    with page.expect_request("**/gradio_api/upload*"):
-        page.locator("#card-data input[type=file]").set_input_files(rows)
+    choose(page, rows)
     expect(page.get_by_text("Uploading rows.jsonl …")).to_be_visible()
     held.pop().continue_()
     expect(page.locator("#data-words")).to_contain_text("30 rows")
     expect(page.get_by_text("Uploading")).to_have_count(0)
-    with page.expect_request("**/gradio_api/upload*"):
-        page.locator("#card-data input[type=file]").set_input_files(rows)
+    choose(page, rows)
     expect(page.get_by_text("Uploading rows.jsonl …")).to_be_visible()
     held.pop().fulfill(status=413, body="too large")
     expect(page.get_by_text("Uploading rows.jsonl …")).to_have_count(0)
