@@ -121,7 +121,7 @@ def test_the_keyboard_shows_where_it_is(new_page: NewPage) -> None:
         if page.evaluate("document.activeElement.id") == "start":
             return
         seen = page.evaluate(
-            """() => [document.activeElement, document.activeElement.closest("label")]
+            """() => [document.activeElement, document.activeElement.closest("label, .wrap")]
               .some((one) => one && getComputedStyle(one).outlineStyle === "solid")"""
         )
         assert seen, page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
