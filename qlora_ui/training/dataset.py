@@ -80,6 +80,8 @@ def _text_row(example: Example, tokenizer: PreTrainedTokenizerBase) -> TokenRow:
 
 def pack(rows: Sequence[TokenRow], length: int, filling: int, alone: bool = False) -> list[Bin]:
     """Rows → bins of `length` tokens, best fit first; one row a bin if `alone`."""
+    if not rows:
+        return []
     groups = [[i] for i in range(len(rows))] if alone else _best_fit(rows, length)
     return [_bin([rows[i] for i in group], length, filling) for group in groups]
 

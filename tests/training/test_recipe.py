@@ -104,3 +104,14 @@ def test_everything_told_has_a_sentence(learned: Run) -> None:
     for language in LANGUAGES:
         for event in learned.told(Log):
             assert text(language, f"log.{event.key}", **event.values)
+
+
+def test_with_nothing_held_out_it_trains_and_asks_what_it_learned(
+    train_here: Start, tiny_config: TrainConfig
+) -> None:
+    dataset = tiny_config.dataset.model_copy(update={"eval_share": 0.0})
+    config = with_trainer(tiny_config.model_copy(update={"dataset": dataset}), max_steps=2)
+    run = train_here(config)
+    assert not run.metric("eval_loss")
+    assert len(run.told(Answer)) == 6
+    assert (run.folder / "adapter" / "adapter_model.safetensors").is_file()
