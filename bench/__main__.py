@@ -1,6 +1,7 @@
 """All figures: `make bench`."""
 
-from bench import training
+from bench import live_view, training
 
 if __name__ == "__main__":
+    live_view.main()
     training.main()

@@ -3,11 +3,13 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qlora_ui.events import Answer, Attempt, Event, EventWriter, Log, Metrics, Phase
+from qlora_ui.ui import follow
 from qlora_ui.ui.follow import LOG_LINES, RECENT, Followed
 from qlora_ui.ui.live import news
 from qlora_ui.ui.series import Series
@@ -31,6 +33,7 @@ def shown(followed: Followed) -> object:
         list(followed.log),
         followed.phase,
         followed.answers,
+        followed.metrics and followed.metrics.step,
         followed.offset,
     )
 
@@ -103,6 +106,20 @@ def test_what_is_held_is_bounded_and_a_far_behind_page_gets_all(tmp_path: Path) 
     assert [event.step for event in followed.since(before) or () if isinstance(event, Metrics)] == [1, 2]
 
 
+def test_no_page_comes_back_over_what_was_read_in_haste(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, Attempt(1), step(1))
+    followed = Followed(path)
+    followed.read()
+    before = followed.offset
+    write(path, *(step(n) for n in range(2, 200)))
+    with patch.object(follow, "NEAR", 500):
+        followed.read()
+    assert followed.since(before) is None
+    assert [at for at, _ in followed.series["loss"]] == list(range(1, 200))
+    assert followed.metrics and followed.metrics.step == 199
+
+
 def test_a_file_that_was_cut_or_replaced_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     write(path, *(step(n) for n in range(1, 9)))
@@ -151,10 +168,14 @@ def line(event: Event) -> bytes:
 TORN = st.binary(max_size=40).map(lambda junk: junk.replace(b"\n", b"") + b"\n")
 
 
-@given(st.lists(st.one_of(EVENTS.map(line), TORN), max_size=40), st.lists(st.integers(0, 4000), max_size=8))
+@given(
+    st.lists(st.one_of(EVENTS.map(line), TORN), max_size=40),
+    st.lists(st.integers(0, 4000), max_size=8),
+    st.integers(1, 1000),
+)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_read_in_pieces_is_the_same_as_read_at_once(
-    tmp_path: Path, lines: list[bytes], cuts: list[int]
+    tmp_path: Path, lines: list[bytes], cuts: list[int], near: int
 ) -> None:
     """Torn anywhere between two reads, with half lines of killed workers: nothing is lost or doubled."""
     data = b"".join(lines)
@@ -166,7 +187,8 @@ def test_read_in_pieces_is_the_same_as_read_at_once(
             file.write(data[path.stat().st_size : end])
         pieces.read()
     once = Followed(path)
-    once.read()
+    with patch.object(follow, "NEAR", near):
+        once.read()
     assert shown(pieces) == shown(once)
     assert once.offset == len(data)
 

@@ -105,7 +105,8 @@ def _head(say: Callable[[str], str]) -> str:
  <a class="button primary" data-el="download" download hidden>{say("download")}</a>
  <button type="button" class="button" data-el="stop" hidden></button>
  <a class="button" href="?" data-nav="new" data-el="new" hidden>{say("new")}</a>
- <button type="button" class="button" data-el="command-button" aria-expanded="false" disabled>{say("command")}</button>
+ <button type="button" class="button" data-el="command-button" aria-expanded="false"
+  disabled>{say("command")}</button>
  <button type="button" class="button" data-el="delete" hidden>{say("delete")}</button>
 </div>
 <div class="job-ask" data-el="ask" hidden><span>{say("delete_sure")}</span>

@@ -15,17 +15,22 @@ class Series:
         self._numbers: list[int] = []  # of the stretches; their lowest and highest points:
         self._lows: list[Point] = []
         self._highs: list[Point] = []
+        self._inside = (-1, 0.0, 0.0)  # the last stretch: its number, lowest and highest value
         self.first: Point | None = None
         self.last: Point | None = None
 
     def add(self, step: int, value: float) -> None:
         """The next point. Steps come in order; `cut` first where they start again."""
         self.last = point = (step, value)
+        number, low, high = self._inside
+        if step // self._width == number and low <= value <= high:
+            return  # most points of a long curve
         if self.first is None:
             self.first = point
         self._merge(step // self._width, point, point)
         while len(self._numbers) > self._most:
             self._widen()
+        self._inside = (self._numbers[-1], self._lows[-1][1], self._highs[-1][1])
 
     def cut(self, from_step: int) -> None:
         """Drop every point with a step above `from_step`."""
@@ -61,3 +66,4 @@ class Series:
 
     def _empty(self) -> None:
         self._numbers, self._lows, self._highs = [], [], []
+        self._inside = (-1, 0.0, 0.0)
