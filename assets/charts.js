@@ -121,6 +121,7 @@ class Chart {
     this.marks = this.sources.slice(1).map((source) => this.plot.scatter({ field: "x" }, { field: "y" }, { source, marker: "diamond", size: 8 }));
     this.end = new ColumnDataSource({ data: { x: [], y: [] } });
     this.endMark = this.plot.scatter({ field: "x" }, { field: "y" }, { source: this.end, size: this.large ? 8 : 6 });
+    for (const renderer of [...this.lines, ...this.marks, this.endMark]) renderer.hover_glyph = null; // else it turns blue
     this.tools();
     this.paint();
     Plotting.show(this.plot, this.figureNode);

@@ -23,8 +23,8 @@ def jobs(app: App) -> Iterator[dict[str, Worked]]:
     jobs["wait"].end()
 
 
-def row(page: Page, name: str) -> Locator:
-    return page.locator("#jobs tbody tr").filter(has=page.get_by_role("link", name=name, exact=True))
+def row(page: Page, job: Worked) -> Locator:
+    return page.locator("#jobs tbody tr").filter(has=page.locator(f'a[href="?job={job.id}"]'))
 
 
 def test_an_empty_list_says_what_to_do_first(new_page: NewPage) -> None:
@@ -37,9 +37,9 @@ def test_an_empty_list_says_what_to_do_first(new_page: NewPage) -> None:
 
 def test_jobs_are_listed_found_and_opened(new_page: NewPage, jobs: dict[str, Worked]) -> None:
     page = new_page("/?view=jobs")
-    expect(row(page, "finish")).to_contain_text("Finished")
-    expect(row(page, "fail")).to_contain_text("Failed")
-    expect(row(page, "wait")).to_contain_text("Step 1 of 5")
+    expect(row(page, jobs["finish"])).to_contain_text("Finished")
+    expect(row(page, jobs["fail"])).to_contain_text("Failed")
+    expect(row(page, jobs["wait"])).to_contain_text("Step 1 of 5")
     expect(page.locator("#jobs [role=status]").first).to_have_text("3 jobs · 1 running")
     search = page.get_by_role("searchbox")
     search.fill("FINI")
@@ -47,10 +47,10 @@ def test_jobs_are_listed_found_and_opened(new_page: NewPage, jobs: dict[str, Wor
     search.fill("nothing <b>")
     expect(page.get_by_text("No job matches “nothing <b>”.")).to_be_visible()
     search.fill("")
-    row(page, "wait").get_by_role("link", name="wait").click()
+    row(page, jobs["wait"]).get_by_role("link", name="wait").click()
     expect(page.locator("#job-name")).to_have_text("wait")
     page.go_back()
-    expect(row(page, "finish")).to_be_visible()
+    expect(row(page, jobs["finish"])).to_be_visible()
 
 
 def test_a_job_is_downloaded_and_deleted_from_the_list(
@@ -58,7 +58,7 @@ def test_a_job_is_downloaded_and_deleted_from_the_list(
 ) -> None:
     extra = Worked(app, "finish")
     page = new_page("/?view=jobs")
-    mine = page.locator("#jobs tbody tr").filter(has=page.locator(f'a[href="?job={extra.id}"]'))
+    mine = row(page, extra)
     with page.expect_download() as download:
         mine.get_by_role("link", name="Download").click()
     assert download.value.suggested_filename == f"finish-{extra.id}.zip"
@@ -70,13 +70,13 @@ def test_a_job_is_downloaded_and_deleted_from_the_list(
     mine.get_by_role("button", name="Yes, delete").click()
     expect(mine).to_have_count(0)
     until(lambda: not extra.folder.exists())
-    expect(row(page, "finish")).to_be_visible()
+    expect(row(page, jobs["finish"])).to_be_visible()
 
 
 def test_a_job_is_stopped_from_the_list(new_page: NewPage, app: App, jobs: dict[str, Worked]) -> None:
     extra = Worked(app, "wait")
     page = new_page("/?view=jobs")
-    mine = page.locator("#jobs tbody tr").filter(has=page.locator(f'a[href="?job={extra.id}"]'))
+    mine = row(page, extra)
     mine.get_by_role("button", name="Save and stop").click()
     expect(mine).to_contain_text("Stopped by you")
 
@@ -119,8 +119,8 @@ def test_the_chinese_pages_speak_chinese(new_page: NewPage, jobs: dict[str, Work
     page = new_page(f"/zh?job={jobs['fail'].id}")
     expect(page.locator("#job section").first).to_contain_text("磁盘已满")
     page = new_page("/zh?view=jobs")
-    expect(row(page, "finish")).to_contain_text("已完成")
-    expect(row(page, "wait")).to_contain_text("第 1 步，共 5 步")
+    expect(row(page, jobs["finish"])).to_contain_text("已完成")
+    expect(row(page, jobs["wait"])).to_contain_text("第 1 步，共 5 步")
     english = [
         said
         for said in page.locator("#jobs button, #jobs th, #jobs .job-state").all_inner_texts()

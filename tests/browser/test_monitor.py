@@ -179,6 +179,13 @@ def test_charts_follow_the_colour_scheme_and_zoom(new_page: NewPage, job: Worked
     light = page.evaluate(colour)
     page.emulate_media(color_scheme="dark")
     until(lambda: page.evaluate(colour) != light)
+    dark = (
+        "() => getComputedStyle(document.querySelector('#job .figure')).getPropertyValue('--accent').trim()"
+    )
+    assert page.evaluate(colour) == page.evaluate(dark)
+    page.locator('[data-chart="loss"] .figure').hover()
+    hovered = "() => Bokeh.documents[0].roots()[0].renderers[0].hover_glyph"
+    assert page.evaluate(hovered) is None
     seen = "() => Bokeh.documents[0].roots()[0].x_range.start"
     until(lambda: page.evaluate(seen) < 1)
     page.get_by_role("button", name="Zoom in").click()
