@@ -9,15 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 PACKED = "packed"
 ALONE = "alone"  # no implementation keeps packed rows apart: one row a bin
-# Tokens up to which matrix products beat the CPU's flash kernel, whose backward is slow (measured: twice as
-# fast at 40 and at 170 tokens, 1.3 times at 300); what they keep for it grows with the square of the length.
-SHORT = 256
 KNOWN = {
     "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "position_ids", "use_cache",
     "position_embeddings", "is_causal", "output_attentions", "output_router_logits",
@@ -59,10 +55,9 @@ def _sequence(query: Tensor, key: Tensor, value: Tensor, scale: float | None, wi
     mask = None
     if window is not None and length > window:
         mask = torch.ones(length, length, dtype=torch.bool).tril().triu(1 - window)
-    with sdpa_kernel(SDPBackend.MATH if length <= SHORT else SDPBackend.FLASH_ATTENTION):
-        return scaled_dot_product_attention(
-            query, key, value, mask, is_causal=mask is None, scale=scale, enable_gqa=True
-        )
+    return scaled_dot_product_attention(
+        query, key, value, mask, is_causal=mask is None, scale=scale, enable_gqa=True
+    )
 
 
 def _on_gpu(

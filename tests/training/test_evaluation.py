@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from qlora_ui.config import Quantization
+from qlora_ui.training import base_model
 from qlora_ui.training.base_model import compute_dtype, load_base
 from qlora_ui.training.dataset import TokenRow, collate, pack
 from qlora_ui.training.loss import SummedLoss
@@ -74,14 +75,25 @@ def test_weights_are_four_bit_and_stay_so(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("able", "expected"),
-    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)],
+    ("able", "speed", "expected"),
+    [
+        ({"avx512_bf16": True}, 2.0, torch.bfloat16),
+        ({"amx_bf16": True}, 8.0, torch.bfloat16),
+        ({"avx512_bf16": True}, 0.5, torch.float32),  # it has the instructions, and they are slow
+        ({}, 2.0, torch.float32),
+    ],
 )
-def test_a_cpu_computes_in_bf16_only_if_it_can(
-    able: dict[str, bool], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+def test_a_cpu_computes_in_bf16_only_if_that_is_faster(
+    able: dict[str, bool], speed: float, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: 1.0 / speed}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(base_model, "product_seconds", seconds.__getitem__)
     assert compute_dtype(CPU) == expected
+
+
+def test_products_are_timed() -> None:
+    assert 0 < base_model.product_seconds(torch.float32) < 5
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
