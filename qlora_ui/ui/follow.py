@@ -73,6 +73,7 @@ class Followed:
                         break
                     if self.offset > near or not self._far(line):
                         self._take(line)
+                self._settle()
                 return self.offset != before
         except FileNotFoundError:
             return False
@@ -111,10 +112,14 @@ class Followed:
         self.offset += len(line)
         return True
 
-    def _take(self, line: bytes) -> None:
+    def _settle(self) -> None:
+        """The last of the metrics lines that were only folded is the last known."""
         if self._passed and isinstance(last := parse(self._passed), Metrics):
             self.metrics = last
         self._passed = b""
+
+    def _take(self, line: bytes) -> None:
+        self._settle()
         event = parse(line)
         try:
             self._fold(event)
