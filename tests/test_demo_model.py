@@ -207,3 +207,23 @@ def test_a_transfer_is_told_seldom_and_with_a_rate(monkeypatch):
     assert told[0] == ("downloading", 0, 1000, "bytes", 0.0)
     assert told[-1] == ("downloading", 1000, 1000, "bytes", pytest.approx(100))
     assert len(told) == 21  # twice a second for ten seconds, and the beginning
+
+
+def test_pip_may_remove_its_folders_while_they_are_looked_through(tmp_path):
+    """A folder that goes between being listed and being opened, again and again."""
+    done = threading.Event()
+
+    def come_and_go():
+        while not done.is_set():
+            (tmp_path / "a" / "b").mkdir(parents=True)
+            (tmp_path / "a" / "b" / "file").write_bytes(b"12")
+            shutil.rmtree(tmp_path / "a")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        sizes = {demo_model._largest(tmp_path) for _ in range(2000)}
+    finally:
+        done.set()
+        thread.join()
+    assert sizes <= {0, 1, 2}

@@ -103,11 +103,12 @@ def _download(staging: Path, report: Report, stop: Stop) -> Path:
 
 def _largest(folder: Path) -> int:
     """Size of the largest file, in bytes: pip's own partial file, then the wheel."""
-    sizes = []
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # pip moves and removes its files meanwhile
-            sizes.append(path.lstat().st_size)
-    return max(sizes, default=0)
+    sizes = [0]
+    for parent, _, names in os.walk(folder):  # passes over folders that pip removes meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):  # as it does with files
+                sizes.append(os.lstat(os.path.join(parent, name)).st_size)
+    return max(sizes)
 
 
 def _pip_error(log: str, staging: Path) -> UserError:
