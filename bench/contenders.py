@@ -23,10 +23,10 @@ import torch  # noqa: E402
 from qlora_ui.config import Batch, Dataset, Lora, Model, Quantization, TrainConfig, Trainer  # noqa: E402
 from qlora_ui.data.examples import Example  # noqa: E402
 from qlora_ui.training import base_model  # noqa: E402
-from qlora_ui.training.dataset import TokenRow, tokenise  # noqa: E402
+from qlora_ui.training.dataset import TokenRow, bins_per_step, pack, tokenise  # noqa: E402
 
 LENGTH = 512
-ROWS_PER_STEP = 4
+ROWS_PER_STEP = 8  # TRL's per_device_train_batch_size as shipped
 CPU = torch.device("cpu")
 LORA = Lora(r=8, lora_alpha=16, lora_dropout=0.0)
 RATE = 2e-4
@@ -112,7 +112,8 @@ def llama_factory(folder: Path) -> tuple[float, Path]:
         "finetuning_type": "lora", "lora_rank": LORA.r, "lora_alpha": LORA.lora_alpha, "lora_dropout": 0,
         "lora_target": "all", "quantization_bit": 4, "double_quantization": True,
         "dataset": "rows", "dataset_dir": str(folder), "cutoff_len": LENGTH, "packing": True,
-        "neat_packing": True, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1,
+        "neat_packing": True, "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": bins_a_step(folder),
         "learning_rate": RATE, "num_train_epochs": 1, "bf16": True, "use_cpu": True, "report_to": "none",
         "save_strategy": "no", "logging_steps": 1, "output_dir": str(out), "overwrite_output_dir": True,
     }  # fmt: skip
@@ -131,6 +132,12 @@ def token_rows(folder: Path, name: str) -> list[TokenRow]:
     examples = [Example(i, [*talk["prompt"], *talk["completion"]], None) for i, talk in enumerate(talks)]
     tokenizer = base_model.load_tokenizer(folder / "model")
     return tokenise(examples, tokenizer, LENGTH, lambda done: None).rows
+
+
+def bins_a_step(folder: Path) -> int:
+    """Bins that hold ROWS_PER_STEP rows, as the recipe counts them."""
+    rows = token_rows(folder, "train")
+    return bins_per_step(len(rows), len(pack(rows, LENGTH, 0)), ROWS_PER_STEP)
 
 
 def held_out_loss(folder: Path, adapter: Path) -> float:
@@ -154,9 +161,13 @@ def held_out_loss(folder: Path, adapter: Path) -> float:
 
 CONTENDERS = {
     "ours": ours,
-    "trl-example": lambda folder: trl(folder, per_device_train_batch_size=ROWS_PER_STEP),
+    "trl-example": trl,
     "trl-packing": lambda folder: trl(
-        folder, packing=True, per_device_train_batch_size=1, gradient_checkpointing=False
+        folder,
+        packing=True,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=bins_a_step(folder),
+        gradient_checkpointing=False,
     ),
     "llama-factory": llama_factory,
 }

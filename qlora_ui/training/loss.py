@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from qlora_ui.training.attention import close, packed_inputs
 from qlora_ui.training.dataset import IGNORED
 
-TILE = 128  # positions; also keeps shapes the same, for which oneDNN would otherwise compile anew
+TILE = 128  # positions
 OURS = ("labels", "shift_labels", "tokens", "rows")  # of a batch: not the model's
 Head = Callable[[Tensor], Tensor]
 
@@ -39,10 +39,7 @@ class SummedLoss:
                 logits = self.model(**sequence, use_cache=False).logits[0, labelled]
                 return cross_entropy(logits.float(), targets[labelled], reduction="sum")
             hidden = self.model.base_model(**sequence, use_cache=False).last_hidden_state[0]
-            missing = -len(labelled) % TILE
-            hidden = hidden[pad(labelled, (0, missing))]
-            targets = pad(targets[labelled], (0, missing), value=IGNORED)
-            return _TiledLoss.apply(hidden, targets, self.head)  # type: ignore[no-any-return, no-untyped-call]
+            return _TiledLoss.apply(hidden[labelled], targets[labelled], self.head)  # type: ignore[no-any-return, no-untyped-call]
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -85,7 +82,7 @@ class _TiledLoss(torch.autograd.Function):
             part = slice(start, start + TILE)
             tile = hidden[part].detach().requires_grad_(gradient is not None)
             with torch.set_grad_enabled(gradient is not None):
-                loss = cross_entropy(head(tile), targets[part], ignore_index=IGNORED, reduction="sum")
+                loss = cross_entropy(head(tile), targets[part], reduction="sum")
             total += loss.detach()
             if gradient is not None:
                 gradient[part] = torch.autograd.grad(loss, tile)[0]

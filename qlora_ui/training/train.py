@@ -14,6 +14,7 @@ from qlora_ui.training import answers, base_model, dataset
 from qlora_ui.training.attention import ALONE, choose
 from qlora_ui.training.callbacks import EventCallback
 from qlora_ui.training.hub_data import hub_rows
+from qlora_ui.training.lora import fast_lora
 from qlora_ui.training.loss import SummedLoss
 from qlora_ui.training.model_files import model_folder
 from qlora_ui.training.saving import save_adapter
@@ -83,7 +84,8 @@ def train(config: TrainConfig, worker: Worker) -> None:
         summed_loss=SummedLoss(model.get_base_model(), dtype),
         worker=worker,
     )
-    stopped = run(trainer, worker)
+    with fast_lora(model):
+        stopped = run(trainer, worker)
 
     # What is kept, and what it changed
     worker.report("saving")
