@@ -12,17 +12,22 @@ from qlora_ui.config import Model
 def save_adapter(
     model: Any, tokenizer: PreTrainedTokenizerBase, source: Model, base: Path, folder: Path
 ) -> int:
-    """Write `folder/adapter` and return its size in bytes. Raises OSError on a full disk."""
+    """Write `folder/adapter` and return its size in bytes. On a full disk raises what the libraries raise,
+    and leaves nothing."""
     part, old, final = (folder / name for name in ("adapter.part", "adapter.old", "adapter"))
     shutil.rmtree(part, ignore_errors=True)
     # Where the base model can be had again: its Hub id, not a place in this machine's cache.
     adapter = model.peft_config["default"]
     adapter.base_model_name_or_path = source.name_or_path if source.source == "hub" else str(base)
     adapter.revision = source.revision if source.source == "hub" else None
-    # Never asks the Hub whether the vocabulary grew: it did not.
-    model.save_pretrained(part, save_embedding_layers=False)
-    tokenizer.save_pretrained(part)
-    shutil.copyfile(folder / "config.json", part / "config.json")
+    try:
+        # Never asks the Hub whether the vocabulary grew: it did not.
+        model.save_pretrained(part, save_embedding_layers=False)
+        tokenizer.save_pretrained(part)
+        shutil.copyfile(folder / "config.json", part / "config.json")
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
+        raise
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
         final.replace(old)

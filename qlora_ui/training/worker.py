@@ -1,6 +1,7 @@
 """The worker of one attempt: what it tells the page, and how it is stopped. Imports nothing heavy."""
 
 import errno
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -112,4 +113,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 def disk_full(error: BaseException) -> bool:
     """Whether an error, or what caused it, is a full disk."""
     full = (errno.ENOSPC, errno.EDQUOT)
-    return any(isinstance(cause, OSError) and cause.errno in full for cause in causes(error))
+    return any(
+        (isinstance(cause, OSError) and cause.errno in full)
+        or os.strerror(errno.ENOSPC) in str(cause)  # safetensors has an error of its own for it
+        for cause in causes(error)
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from qlora_ui.errors import UserError
 from qlora_ui.texts import LANGUAGES, error_text
@@ -42,6 +43,10 @@ CASES = {
     ),
     "python memory": (MemoryError(), "out_of_memory"),
     "disk": (FULL, "disk_full"),
+    "disk, as safetensors says it": (
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        "disk_full",
+    ),
     "disk behind another": (chained(RuntimeError("could not save"), FULL), "disk_full"),
     "remote code": (
         ValueError("Loading x requires you to execute the configuration file. set trust_remote_code=True"),
