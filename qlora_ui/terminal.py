@@ -19,7 +19,7 @@ from qlora_ui.events import Answer, Artifact, Event, EventReader, Log, Metrics, 
 from qlora_ui.jobs import ACTIVE, ENDED, Job, JobState
 from qlora_ui.launchers.base import Launcher, Life
 from qlora_ui.outcome import last_attempt, outcome
-from qlora_ui.presets import demo_config
+from qlora_ui.presets import short_demo_config
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.texts import catalog, error_text, text
 from qlora_ui.texts.quantities import number, size
@@ -199,7 +199,7 @@ class Doorman:
 
     def _demo_job(self) -> Job:
         """The demo job that is on its way already, or a new one."""
-        config = demo_config()
+        config = short_demo_config()
         begun = self._scheduler.store.all([JobState.QUEUED, *ACTIVE])
         found = next((job for job in begun if job.config == config), None)
         try:

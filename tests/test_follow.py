@@ -30,7 +30,7 @@ def shown(followed: Followed) -> object:
     """All that a page is shown, to compare two readings."""
     return (
         {name: list(curve) for name, curve in followed.series.items()},
-        list(followed.log),
+        [line for line in followed.log if not isinstance(line, Metrics)],  # near ones only are kept
         followed.phase,
         followed.answers,
         followed.metrics and followed.metrics.step,

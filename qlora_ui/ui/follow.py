@@ -32,6 +32,8 @@ LOG_LINES = 300
 RECENT = 1000  # lines a page may be behind and still catch up
 NEAR = 1 << 20  # bytes: more than those lines have
 QUESTIONS = 12
+Line = Log | Metrics | Phase
+STEPS = ("training", "evaluating")  # phases whose beginning the lines of their steps say already
 
 
 class Followed:
@@ -44,7 +46,7 @@ class Followed:
     def clear(self) -> None:
         self.offset = 0
         self.series = {metric: Series() for metric in METRICS}
-        self.log: deque[Log] = deque(maxlen=LOG_LINES)
+        self.log: deque[Line] = deque(maxlen=LOG_LINES)
         self.phase: Phase | None = None
         self.training: Phase | None = None  # its total is the number of steps
         self.metrics: Metrics | None = None  # the last
@@ -129,11 +131,11 @@ class Followed:
         self.offset += len(line)
 
     def _fold(self, event: Event | None) -> None:
+        if (line := log_line(event)) is not None:
+            self.log.append(line)
         match event:
             case Metrics():
                 self._metrics(event)
-            case Log():
-                self.log.append(event)
             case Phase():
                 self.phase = event
                 self.training = event if event.name == "training" and event.total else self.training
@@ -174,6 +176,18 @@ class Followed:
         if len(answers) > 1 or (answers and answers[-1].step == event.step):
             answers.pop()
         answers.append(event)
+
+
+def log_line(event: Event | None) -> Line | None:
+    """The event as a line of the log, if it is one: a phase when it begins, not how far it is."""
+    match event:
+        case Log():
+            return event
+        case Metrics() if {"loss", "eval_loss"} & event.values.keys():
+            return event
+        case Phase() if event.done == 0 and event.unit in ("", "bytes") and event.name not in STEPS:
+            return event
+    return None
 
 
 def whole(step: int) -> int:

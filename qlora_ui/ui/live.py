@@ -22,7 +22,7 @@ from qlora_ui.jobs import Job, JobState, JobStore
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.texts import text
 from qlora_ui.ui import charts, view, wording
-from qlora_ui.ui.follow import Followed, finite
+from qlora_ui.ui.follow import Followed, Line, finite, log_line
 
 INTERVAL = 1.0  # seconds between two looks at a job's file
 PING = 15.0  # seconds of silence after which a connection is shown to live
@@ -214,8 +214,8 @@ def news(language: str, events: list[Event]) -> dict[str, Any]:
             points = [point for point in points if point[0] <= event.from_step]
         elif isinstance(event, Metrics):
             points.append(_point(event))
-        elif isinstance(event, Log):
-            message.setdefault("log", []).append(_line(language, event))
+        if (line := log_line(event)) is not None:
+            message.setdefault("log", []).append(_line(language, line))
     if points:
         message["pts"] = points
     return message
@@ -233,8 +233,9 @@ def _short(value: float) -> float:
     return value if isinstance(value, int) else float(f"{value:.5g}")
 
 
-def _line(language: str, line: Log) -> list[Any]:
-    return [int(line.time), line.level, wording.log_line(language, line)]
+def _line(language: str, line: Line) -> list[Any]:
+    level = line.level if isinstance(line, Log) else "info"
+    return [int(line.time), level, wording.log_line(language, line)]
 
 
 def _sse(offset: int, message: dict[str, Any]) -> bytes:

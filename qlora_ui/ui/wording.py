@@ -4,11 +4,11 @@ import shlex
 from pathlib import Path
 
 from qlora_ui.config import TrainConfig
-from qlora_ui.events import Log, Phase
+from qlora_ui.events import Log, Metrics, Phase
 from qlora_ui.jobs import ENDED, Job, JobState
 from qlora_ui.models import demo_folder
 from qlora_ui.texts import catalog, error_text, text
-from qlora_ui.texts.quantities import duration, size
+from qlora_ui.texts.quantities import duration, number, size
 from qlora_ui.ui.follow import Followed
 from qlora_ui.ui.numbers import count, percent
 
@@ -164,13 +164,26 @@ def error(language: str, job: Job) -> dict[str, str] | None:
     return {"what": what, "do": todo}
 
 
-def log_line(language: str, line: Log) -> str:
-    """A line's sentence; of a key this version has no sentence for, key and values."""
+def log_line(language: str, line: Log | Metrics | Phase) -> str:
+    """A line's sentence; of one that this version has no sentence for, its own words."""
     try:
-        said = text(language, f"log.{line.key}", **line.values)
+        said = _said(language, line)
     except (KeyError, IndexError, ValueError, TypeError):
-        said = " ".join([line.key, *(f"{name}={value}" for name, value in line.values.items())])
+        values = line.values.items() if isinstance(line, Log | Metrics) else ()
+        key = line.key if isinstance(line, Log) else type(line).__name__.lower()
+        said = " ".join([key, *(f"{name}={value}" for name, value in values)])
     return said if len(said) <= LINE else said[:LINE] + "…"
+
+
+def _said(language: str, line: Log | Metrics | Phase) -> str:
+    match line:
+        case Log():
+            return text(language, f"log.{line.key}", **line.values)
+        case Phase():
+            return text(language, "log.phase", phase=text(language, f"phase.{line.name}"))
+        case Metrics():
+            name = "loss" if "loss" in line.values else "eval_loss"
+            return text(language, f"log.{name}", step=f"{line.step:,}", loss=number(line.values[name]))
 
 
 def details(language: str, job: Job, followed: Followed) -> list[tuple[str, str]]:

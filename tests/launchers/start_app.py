@@ -8,11 +8,11 @@ from qlora_ui.launchers import LAUNCHERS
 from qlora_ui.launchers.local import ROOT, LocalLauncher
 
 
-def demo_config() -> TrainConfig:
+def short_demo_config() -> TrainConfig:
     """The demo job, with the name by which `tests.fake_training` knows what to do."""
-    return presets.demo_config().model_copy(update={"name": "wait"})
+    return presets.short_demo_config().model_copy(update={"name": "wait"})
 
 
 LAUNCHERS["local"] = lambda: LocalLauncher("tests.fake_training")
-terminal.demo_config = demo_config
+terminal.short_demo_config = short_demo_config
 runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
