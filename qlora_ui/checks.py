@@ -46,9 +46,9 @@ def _no_layers(config: TrainConfig, facts: ModelFacts | None) -> Finding | None:
 
 
 def _gpu_busy(gpus: Sequence[Gpu]) -> Finding | None:
-    if not gpus or any(gpu.others <= BUSY for gpu in gpus):
+    gpu = max(gpus, key=lambda gpu: gpu.free, default=None)  # the one the scheduler takes
+    if gpu is None or gpu.others <= BUSY:
         return None
-    gpu = min(gpus, key=lambda gpu: gpu.others)
     return Finding("gpu_busy", "warn", {"name": gpu.name, "others": size(gpu.others), "free": size(gpu.free)})
 
 

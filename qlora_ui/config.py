@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 FormatName = Literal["auto", "alpaca", "messages", "sharegpt", "prompt_completion", "text"]
@@ -99,6 +99,13 @@ class Trainer(Section):
     eval_steps: float = setting(0.1, "ten points on the held-out curve; below 1: share of all steps", gt=0)
     logging_steps: int = setting(1, "every step is on the curve", "steps", ge=1, le=10_000)
     seed: int = setting(42, "transformers", ge=0, le=2**32 - 1)
+
+    @field_validator("warmup_steps", "eval_steps")
+    @classmethod
+    def _share_or_steps(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise PydanticCustomError("share_or_steps", "neither a share nor a number of steps")
+        return value
 
     @model_validator(mode="after")
     def _at_least_a_step(self) -> Self:

@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 
 
 def free_devices() -> list[str]:
-    """Devices of this machine, a job each: GPU indices, or "" for the CPU."""
-    return [str(gpu.index) for gpu in hardware.gpus()] or [""]
+    """Devices of this machine, a job each: GPU indices, the one with most room first, or "" for the CPU."""
+    gpus = sorted(hardware.gpus(), key=lambda gpu: gpu.free, reverse=True)
+    return [str(gpu.index) for gpu in gpus] or [""]
 
 
 class Scheduler:
@@ -142,8 +143,11 @@ class Scheduler:
             env["HF_TOKEN"] = token
         try:
             handle = self.launcher.submit(self.store.folder(job.id), job.attempt, env)
-        except OSError as error:
-            reason = {"key": "cannot_start", "values": {"reason": error.strerror or str(error)}}
+        except (OSError, ValueError) as error:  # ValueError: a token that fits no environment
+            reason = {
+                "key": "cannot_start",
+                "values": {"reason": getattr(error, "strerror", "") or str(error)},
+            }
             self._end(job, JobState.FAILED, error=reason, ended=time.time())
         else:
             self.store.move(job.id, JobState.RUNNING, [JobState.STARTING], handle=handle)

@@ -64,11 +64,12 @@ def _private_space(space_id: str, env: Mapping[str, str]) -> bool:
         answer = httpx.get(f"{hub.rstrip('/')}/api/spaces/{space_id}", timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
-    return answer.status_code in (401, 404)
+    # A refusal counts only from a Hub: a mirror or a proxy that knows no Spaces says 404, too.
+    return answer.status_code in (401, 404) and "x-error-code" in answer.headers
 
 
 def _port(value: str) -> int:
-    if not value.isdigit() or not 0 < int(value) < 65536:
+    if not (value.isascii() and value.isdigit()) or not 0 < int(value) < 65536:
         raise UserError("bad_setting", name="QLORA_UI_PORT", value=value, example="7860")
     return int(value)
 

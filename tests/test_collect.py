@@ -155,3 +155,17 @@ def test_a_message_never_fails_for_its_values() -> None:
     """Braces and percent signs as a person may type them."""
     found = problem(model__source="hub", model__hub="{r} %s {0}")
     assert "{r} %s {0}" in found.message("zh")
+
+
+@pytest.mark.parametrize("field", ["trainer__eval_steps", "trainer__warmup_steps"])
+def test_a_share_or_whole_steps(field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        config(**{field: 1.5})
+    assert [problem.field for problem in caught.value.problems] == [field.replace("__", ".")]
+    assert config(**{field: 20}).trainer.model_dump()[field.rpartition("__")[2]] == 20
+
+
+def test_per_cent_is_said_as_it_was_typed() -> None:
+    with pytest.raises(Invalid) as caught:
+        config(dataset__eval_share=80)
+    assert caught.value.problems[0].message("en").startswith("80 is out of bounds")

@@ -158,7 +158,8 @@ def test_only_kept_uploads_are_taken_from_a_browser(context: Context, key: str) 
 
 def test_start_queues_the_job_and_forgets_the_token(context: Context) -> None:
     wired = wiring(context)
-    outcome, token = wired.start(*raw(wired, name="  Pirate  ", lora__r=4), "hf_abc")
+    from_hub = {"model__source": "hub", "model__hub": "owner/name"}
+    outcome, token = wired.start(*raw(wired, name="  Pirate  ", lora__r=4, **from_hub), "hf_abc")
     job = context.store.get(outcome["job"])
     assert job is not None
     assert (job.name, job.config.lora.r, job.needs_token, token) == ("Pirate", 4, True, "")
@@ -192,3 +193,12 @@ def test_an_old_or_foreign_storage_restores_what_it_can(context: Context) -> Non
     assert restored["lora.r"] == 64
     assert restored["lora.lora_alpha"] == gr.skip()
     assert wired.restore(None) == [gr.skip()] * len(wired.paths)
+
+
+def test_a_token_is_taken_only_where_the_hub_is_asked_and_only_if_it_can_be_one(context: Context) -> None:
+    wired = wiring(context)
+    outcome, _ = wired.start(*raw(wired), "hf_abc")
+    job = context.store.get(outcome["job"])
+    assert job is not None and not job.needs_token, "the demo needs none"
+    refused, _ = wired.start(*raw(wired, model__source="hub", model__hub="owner/name"), "my token")
+    assert [problem["field"] for problem in refused["problems"]] == ["model.token"]

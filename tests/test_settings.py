@@ -66,6 +66,8 @@ def hub() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
             asked.append((self.path, self.headers.get("authorization")))
             codes = {"/api/spaces/me/public": 200, "/api/spaces/me/private": 401, "/api/spaces/me/odd": 503}
             self.send_response(codes.get(self.path, 404))
+            if self.path.startswith("/api/spaces/me/"):
+                self.send_header("X-Error-Code", "RepoNotFound")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -96,3 +98,9 @@ def test_a_public_space_needs_a_password(hub: tuple[str, list[tuple[str, str | N
 def test_no_answer_counts_as_public() -> None:
     refused("password_on_space", settings(SPACE_ID="me/x"), HF_ENDPOINT="http://127.0.0.1:9")
     refused("password_on_space", settings(SPACE_ID="me/x"), HF_ENDPOINT="nonsense")
+
+
+def test_a_refusal_by_something_that_is_no_hub_counts_as_public(
+    hub: tuple[str, list[tuple[str, str | None]]],
+) -> None:
+    refused("password_on_space", settings(SPACE_ID="you/there"), HF_ENDPOINT=hub[0])

@@ -185,7 +185,8 @@ def _problems(error: ValidationError, values: Mapping[str, Any]) -> list[Problem
     for entry in error.errors():
         path = ".".join(str(part) for part in entry["loc"])
         field = _shown_at(path, values)
-        context = {"value": entry["input"], **entry.get("ctx", {})}
+        typed = values.get(field) if field in PER_CENT else entry["input"]
+        context = {"value": typed, **entry.get("ctx", {})}
         kind = entry["type"]
         if kind == "hub_id" and not context["value"]:
             kind, context["example"] = "hub_missing", EXAMPLES[field]

@@ -134,7 +134,7 @@ class Routes:
 
     def _token(self, job: Job, body: dict[str, object]) -> None:
         token = str(body.get("token", "")).strip()
-        if not token.startswith("hf_") or not token.isascii() or len(token.split()) != 1 or len(token) > 200:
+        if not security.is_token(token):
             raise Refused("ui.refused.token", 400)
         if not self.scheduler.waits_for_token(job):
             raise Refused("ui.refused.state", 409)

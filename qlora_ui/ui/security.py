@@ -89,3 +89,8 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_token(token: str) -> bool:
+    """Whether a text can be an access token of the Hub or of a mirror of it: it travels in a header."""
+    return token.isascii() and token.isprintable() and len(token.split()) == 1 and len(token) <= 200

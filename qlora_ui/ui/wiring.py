@@ -20,6 +20,7 @@ from qlora_ui.ui.collect import Invalid, Problem, collect
 from qlora_ui.ui.context import Context
 from qlora_ui.ui.form import Form
 from qlora_ui.ui.lock import alpha_that_keeps, held_strength
+from qlora_ui.ui.security import is_token
 
 KEPT = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]{1,8})?")
 # Cheap answers to each move: no queue, no spinner, and of many moves only the last is answered.
@@ -66,11 +67,13 @@ class Wiring:
     def _connect_lora(self) -> None:
         form, by_path = self.form, self.form.fields.by_path
         names = ["lora.r", "lora.lora_alpha", "lora.lora_dropout", "lora.use_rslora", "lora.modules"]
-        form.presets.click(self.fill, None, [form.presets, *(by_path[name] for name in names)], **QUIET)
         held = gr.State(0.0)
         r, alpha, rslora, lock = (
             by_path[name] for name in ("lora.r", "lora.lora_alpha", "lora.use_rslora", "lock")
         )
+        form.presets.click(
+            self.fill, None, [form.presets, *(by_path[name] for name in names)], **QUIET
+        ).then(held_strength, [lock, r, alpha, rslora], held, **QUIET)  # fmt: skip
         hold = [lock.change, alpha.input, rslora.input]
         gr.on(hold, held_strength, [lock, r, alpha, rslora], held, **MOVING)
         r.input(follow, [held, r, rslora], alpha, **MOVING)
@@ -134,7 +137,7 @@ class Wiring:
         values = self.values(*raw_values)
         try:
             config = self._checked(values)
-            job = self.context.scheduler.submit(config, (token or "").strip())
+            job = self.context.scheduler.submit(config, _token(config, token))
         except Invalid as error:
             return [self._refusal(self._in_order(error.problems)), gr.skip()]
         except OSError as error:
@@ -193,6 +196,16 @@ class Wiring:
         shown = [{"field": one.field, "message": one.message(self.language)} for one in problems]
         sentence = sentence or text(self.language, "ui.start.refused", count=len(shown))
         return {"problems": shown, "sentence": sentence, "at": time.time_ns()}
+
+
+def _token(config: TrainConfig, typed: str | None) -> str:
+    """The token for the Hub, where the job needs anything from it. Raises Invalid for what can be none."""
+    token = (typed or "").strip()
+    if not token or "hub" not in (config.model.source, config.dataset.source):
+        return ""
+    if not is_token(token):
+        raise Invalid([Problem("model.token", "token", {})], config)
+    return token
 
 
 def follow(strength: float, r: Any, use_rslora: bool) -> Any:

@@ -201,8 +201,9 @@ def details(language: str, job: Job, followed: Followed) -> list[tuple[str, str]
 
 
 def command(folder: Path) -> str:
-    """The same job without a page."""
-    return f"python -m qlora_ui train {shlex.quote(str(folder / 'config.json'))}"
+    """The same job without a page, in the same home."""
+    config, home = (shlex.quote(str(path)) for path in (folder / "config.json", folder.parent.parent))
+    return f"python -m qlora_ui train {config} --home {home}"
 
 
 def what_next(language: str, job: Job, adapter: bool) -> str:

@@ -157,7 +157,7 @@ def test_the_command_is_exact_and_delete_asks_once(new_page: NewPage, app: App) 
     page = new_page(f"/?job={job.id}")
     page.get_by_role("button", name="Show command").click()
     expect(page.locator(".job-command code")).to_have_text(
-        f"python -m qlora_ui train {job.folder}/config.json"
+        f"python -m qlora_ui train {job.folder}/config.json --home {app.home}"
     )
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("button", name="Keep it")).to_be_focused()
