@@ -31,8 +31,17 @@ function point(problem) {
   }
   field.addEventListener("input", () => clear(problem.field), { once: true });
   field.addEventListener("change", () => clear(problem.field), { once: true });
+  field.addEventListener("qlora:set", () => clear(problem.field), { once: true });
   return inputs.find((input) => input.type !== "range") ?? inputs[0];
 }
+
+// What is filled in by a press, not typed.
+const mended = (fields) => document.querySelectorAll(".problem").forEach((message) => {
+  const field = message.id.slice("problem-".length);
+  if (field.startsWith(fields)) clear(field);
+});
+document.addEventListener("click", (event) => event.target.closest?.("[data-preset]") && mended("lora."));
+window.addEventListener("qlora:uploaded", () => mended("dataset.f")); // the file, and the format found in it
 
 watch("value", () => {
   const { problems = [], sentence = "", job = "" } = props.value || {};

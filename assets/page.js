@@ -33,7 +33,12 @@
     document.getElementById(`view-${current().view}`)?.querySelector("h1, h2")?.focus();
   }
 
-  window.qlora = { current, go, uploaded: () => uploading("") };
+  window.qlora = { current, go, uploaded };
+
+  function uploaded() {
+    uploading("");
+    window.dispatchEvent(new Event("qlora:uploaded"));
+  }
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-nav], a[data-other-language]");
@@ -96,12 +101,18 @@
   });
 
   // An upload may take minutes: say so until the server has it, or has refused it.
-  const uploading = (name) => {
+  const uploading = (name, said = "uploading") => {
     const line = document.querySelector("[data-uploading]");
-    if (line) line.textContent = name && line.dataset.uploading.replace("{name}", name);
+    if (line) line.textContent = name && line.dataset[said].replace("{name}", name);
   };
   document.addEventListener("change", (event) => {
-    if (event.target.type === "file" && drop(event)) uploading(event.target.files[0]?.name ?? "");
+    if (event.target.type !== "file" || !drop(event)) return;
+    const name = event.target.files[0]?.name ?? "";
+    const kinds = event.target.accept.split(",").map((kind) => kind.trim()).filter(Boolean);
+    const known = !name || !kinds.length || kinds.some((kind) => name.toLowerCase().endsWith(kind));
+    // Gradio would refuse it in its own words, in the browser's language, and nobody would hear of it here.
+    if (!known) event.stopImmediatePropagation();
+    uploading(name, known ? "uploading" : "other");
   }, true);
   new PerformanceObserver((list) => {
     const refused = (entry) => entry.responseStatus >= 400 || entry.responseStatus === 0;

@@ -130,8 +130,10 @@ def _data_card(fields: Fields) -> dict[str, gr.components.Component]:
                 text(language, "ui.upload"), file_types=UPLOADS, elem_id="dataset.file", size="md"
             )
             uploading = escape(text(language, "ui.uploading", name="{name}"))
+            other = escape(text(language, "ui.upload_type", name="{name}"))
             gr.HTML(
-                f'<p class="hint" role="status" data-uploading="{uploading}"></p>', apply_default_css=False
+                f'<p class="hint" role="status" data-uploading="{uploading}" data-other="{other}"></p>',
+                apply_default_css=False,
             )
         with gr.Row(elem_classes="only-hub"):
             fields.text("dataset.hub", "", placeholder="tatsu-lab/alpaca")

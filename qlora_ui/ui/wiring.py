@@ -152,11 +152,14 @@ class Wiring:
 
     def _checked(self, values: Mapping[str, Any]) -> TrainConfig:
         """The config, if all of it can be started. Raises Invalid."""
-        config = collect(values)
-        problems = []
+        problems: list[Problem] = []
+        try:
+            config = collect(values)
+        except Invalid as error:  # the rows are looked at all the same: one refusal names all
+            config, problems = error.draft, list(error.problems)
         if config.model.source == "folder" and not self._allowed(Path(config.model.name_or_path)):
             problems.append(Problem("model.folder", "no_folder", {"value": config.model.name_or_path}))
-        data = self._data(config)
+        data = None if any(one.field == "dataset.file" for one in problems) else self._data(config)
         if data is not None and data.problem is not None:
             field = "dataset.file" if config.dataset.source == "file" else "dataset.format"
             what, do = error_text(self.language, data.problem.key, data.problem.values)

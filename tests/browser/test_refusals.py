@@ -97,3 +97,34 @@ def test_a_folder_that_is_not_offered_is_refused(new_page: NewPage, app: App) ->
         "is no model folder that this server offers"
     )
     assert not jobs(app)
+
+
+def test_a_press_that_mends_a_field_takes_its_message_away(new_page: NewPage) -> None:
+    page = new_page()
+    box = page.get_by_label(R["/"])
+    for press in (
+        page.get_by_role("button", name="General task"),
+        page.get_by_role("button", name="r 4", exact=True),
+    ):
+        box.fill("eight")
+        start(page, "/")
+        expect(page.locator("#lora\\.r .problem")).to_be_visible()
+        press.click()
+        expect(page.locator(".problem")).to_have_count(0)
+        expect(box).not_to_have_attribute("aria-invalid", "true")
+
+
+@pytest.mark.parametrize("path", ["/", "/zh"])
+def test_a_file_of_another_kind_is_refused_here(new_page: NewPage, tmp_path: Path, path: str) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("hello", "utf-8")
+    page = new_page(path)
+    page.locator('#dataset\\.source input[value="file"]').check(force=True)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name=UPLOAD[path]).click()
+    chooser.value.set_files(other)
+    words = {
+        "/": "notes.txt is of a kind that cannot be read here.",
+        "/zh": "无法读取 notes.txt 这种类型的文件。",
+    }
+    expect(page.locator("[data-uploading]")).to_contain_text(words[path])
