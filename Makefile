@@ -28,7 +28,7 @@ lint: .venv/.dev ## style, and who may import whom
 types: .venv/.dev ## mypy
 	$(BIN)/mypy
 
-bench: .venv/.dev browser ## the figures of the README
+bench: .venv/.dev browser ## the figures of docs/benchmarks.md
 	$(BIN)/python -m bench
 
 clean: ## remove the environment and all caches; jobs stay
