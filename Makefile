@@ -18,7 +18,9 @@ run: .venv/.run ## the page
 	@exec $(BIN)/python app.py
 
 test: .venv/.dev browser ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/browser
+	@# A process of their own: Playwright's event loop stays in the thread that other tests start servers in.
+	$(BIN)/python -m pytest tests/browser
 
 lint: .venv/.dev ## style, and who may import whom
 	$(BIN)/ruff check .
