@@ -58,7 +58,7 @@ class Suggestion:
         return f"{int(billions)}B" if billions >= 10 else f"{billions:.1f}B"
 
 
-# From small to large; all load without code of their own and have safetensors. Gated as of 2026-11.
+# From small to large. Sizes and gates are written from memory, not asked of the Hub: no network here.
 SUGGESTIONS = (
     Suggestion("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008),
     Suggestion("HuggingFaceTB/SmolLM2-360M-Instruct", 361_821_120),

@@ -1,7 +1,6 @@
 """Exception → the sentence a person reads."""
 
 import re
-from collections.abc import Callable
 
 from qlora_ui.errors import UserError
 from qlora_ui.training.hub_errors import unreachable
@@ -54,6 +53,3 @@ def _short(error: BaseException) -> str:
     """An error's own words, in one line that fits a page."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else text[:299] + "…"
-
-
-Recognise = Callable[[BaseException], UserError | None]
