@@ -7,14 +7,18 @@ A person's label and help for a field are in `texts/` under `field.<section>.<na
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 FormatName = Literal["auto", "alpaca", "messages", "sharegpt", "prompt_completion", "text"]
 HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
+VERSION: Final = 2
+# From each released version to the next. 1 → 2: fields were added, with defaults.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: lambda values: values}
 LORA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -97,6 +101,9 @@ class Trainer(Section):
     max_grad_norm: float = setting(0.3, "QLoRA, appendix B", ge=0, le=100)
     per_device_train_batch_size: int = setting(1, "one bin needs the least memory", "bins", ge=1, le=1024)
     eval_steps: float = setting(0.1, "ten points on the held-out curve; below 1: share of all steps", gt=0)
+    activation_checkpointing: bool | None = setting(
+        None, "none: on a GPU yes, on a CPU, which is short of time and not of memory, no"
+    )
     logging_steps: int = setting(1, "every step is on the curve", "steps", ge=1, le=10_000)
     seed: int = setting(42, "transformers", ge=0, le=2**32 - 1)
 
@@ -114,6 +121,18 @@ class Trainer(Section):
         return self
 
 
+class Keep(Section):
+    """What a job keeps while it runs, and when it helps itself."""
+
+    checkpoint_minutes: float = setting(
+        10, "at most so much work is lost to a power cut", "minutes", gt=0, le=1440
+    )
+    early_stopping_patience: int = setting(
+        3, "transformers.EarlyStoppingCallback; 0: never ends early", "evaluations", ge=0, le=1000
+    )
+    smaller_micro_batch: bool = setting(True, "out of memory: half the micro-batch, the same steps")
+
+
 class Batch(Section):
     """How rows become steps: counted in rows, whatever the packing makes of them."""
 
@@ -124,14 +143,35 @@ class Batch(Section):
 class TrainConfig(Section):
     """All that a person chose for one job; goes to the worker as `config.json` and never changes."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = VERSION
     name: str = Field(default="", max_length=120)
+    parent: str = Field(default="", pattern=r"^([0-9a-f]{10})?$")  # the job whose adapter this one goes on from
     model: Model = Model()
     dataset: Dataset = Dataset()
     quantization: Quantization = Quantization()
     lora: Lora = Lora()
     trainer: Trainer = Trainer()
     batch: Batch = Batch()
+    keep: Keep = Keep()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _migrate(cls, values: Any) -> Any:
+        """Configs of every released version still open."""
+        if isinstance(values, dict):
+            values = dict(values)
+            while (version := values.get("version", VERSION)) in MIGRATIONS:
+                values = {**MIGRATIONS[version](values), "version": version + 1}
+        return values
+
+    def overridden(self, overrides: dict[str, Any]) -> Self:
+        """This config with some fields of its sections changed: `{"trainer.seed": 1}`. Raises
+        pydantic.ValidationError for values that a config would not take."""
+        values = self.model_dump()
+        for name, value in overrides.items():
+            section, _, field = name.partition(".")
+            values[section][field] = value
+        return type(self).model_validate(values)
 
     @property
     def scale(self) -> float:

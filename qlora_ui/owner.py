@@ -12,6 +12,7 @@ from pathlib import Path
 
 EXIT_FINISHED = 0
 EXIT_FAILED = 1
+EXIT_OUT_OF_MEMORY = 12  # errno's ENOMEM
 EXIT_STOPPED = 130  # as a shell says of a program ended by Ctrl-C
 
 LENGTH = 200  # the record is padded: one write replaces the one before, and no reader sees half of it

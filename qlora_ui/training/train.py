@@ -69,12 +69,11 @@ def train(config: TrainConfig, worker: Worker) -> None:
     trainer = PackedTrainer(
         model=model,
         args=TrainingArguments(
-            **config.trainer.model_dump(),
+            **{**for_device(device, dtype), **config.trainer.model_dump(exclude_none=True)},
             output_dir=str(worker.folder / "checkpoints"),
             gradient_accumulation_steps=max(1, round(per_step / config.trainer.per_device_train_batch_size)),
             per_device_eval_batch_size=config.trainer.per_device_train_batch_size,
             eval_strategy="steps" if eval_bins else "no",
-            **for_device(device, dtype),
             **QUIET,
         ),
         train_dataset=bins,
