@@ -1,4 +1,4 @@
-"""What one attempt at a job does otherwise than its config says: `attempt.<n>.json`, written before its launch.
+"""What an attempt does otherwise than its job's config says: `attempt.<n>.json`, written before its launch.
 
 `config.json` never changes: it is what the person chose. An override is what a retry needed: half the
 micro-batch after an out of memory, a shorter length that a person pressed.

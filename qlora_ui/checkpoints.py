@@ -56,7 +56,7 @@ def delete(job: Path) -> None:
 def way(before: TrainConfig, after: TrainConfig) -> Way:
     """How a job whose config was `before` at its checkpoint goes on with `after`.
 
-    exact: as if it had never ended. epoch: weights and optimiser are kept, the epoch begins again, because the
+    exact: as if it had never ended. epoch: weights and optimiser are kept, the epoch begins again, as its
     bins are others. anew: the adapter has another shape, nothing can be kept.
     """
     if before.lora != after.lora:

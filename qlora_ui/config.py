@@ -145,7 +145,7 @@ class TrainConfig(Section):
 
     version: Literal[2] = VERSION
     name: str = Field(default="", max_length=120)
-    parent: str = Field(default="", pattern=r"^([0-9a-f]{10})?$")  # the job whose adapter this one goes on from
+    parent: str = Field(default="", pattern=r"^([0-9a-f]{10})?$")  # job whose adapter it goes on from
     model: Model = Model()
     dataset: Dataset = Dataset()
     quantization: Quantization = Quantization()
@@ -159,9 +159,10 @@ class TrainConfig(Section):
     def _migrate(cls, values: Any) -> Any:
         """Configs of every released version still open."""
         if isinstance(values, dict):
-            values = dict(values)
-            while (version := values.get("version", VERSION)) in MIGRATIONS:
+            version = values.get("version", VERSION)
+            while isinstance(version, int) and version in MIGRATIONS:
                 values = {**MIGRATIONS[version](values), "version": version + 1}
+                version += 1
         return values
 
     def overridden(self, overrides: dict[str, Any]) -> Self:

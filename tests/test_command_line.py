@@ -59,7 +59,7 @@ def test_init_with_a_path_that_is_not_there(option: str, path: str) -> None:
 
 
 BAD = {
-    "version": 2,
+    "version": 3,
     "lora": {"rank": 4, "r": 0, "target_modules": ["q_proj", 1]},
     "trainer": {"learning_rate": 5, "seed": "x", "lr_scheduler_type": "fast", "max_steps": 0},
     "model": {"source": "hub", "name_or_path": "a b"},
@@ -67,7 +67,7 @@ BAD = {
     "quantization": 3,
 }  # fmt: skip
 SAID = {
-    "version": "1.",
+    "version": "2.",
     "lora.rank": "r, lora_alpha",
     "lora.r": "from 1 to 1024",
     "lora.target_modules": '["q_proj", "v_proj"]',

@@ -59,8 +59,8 @@ def prepare_environment() -> None:
     # Where this package is installed, bitsandbytes fetches a binary from the Hub at import: keep it out.
     sys.modules["kernels"] = None  # type: ignore[assignment]
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it would say so
-    # How long a thread that waits for the others spins before it sleeps. GNU OpenMP's own choice spins so long
-    # that beside one other busy program a job on 2 cores is 4 times slower; to sleep at once (PASSIVE) costs a
+    # How long a thread that waits for the others spins before it sleeps. GNU OpenMP's own choice is so long
+    # that one other busy program makes a job on 2 cores 4 times slower; to sleep at once (PASSIVE) costs a
     # quarter on a quiet machine. This loses 3 % there and 20 % beside the other program.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
