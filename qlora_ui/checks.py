@@ -5,12 +5,13 @@ A finding is a text key: `check.<key>.what` says what was found, `check.<key>.do
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from qlora_ui import estimates
 from qlora_ui.config import TrainConfig
-from qlora_ui.hardware import Gpu
-from qlora_ui.models import ModelFacts
+from qlora_ui.hardware import Gpu, free_disk, same_disk
+from qlora_ui.models import ModelFacts, hub_cache, to_download
 from qlora_ui.texts.quantities import size
 
 BUSY = 1_000_000_000  # bytes held by others: more than a desktop's own windows
@@ -19,10 +20,10 @@ FEW_STEPS = 10  # a rule of thumb: the demo's answers begin to change at about t
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing worth saying. `bad`: the job will hardly work so; `warn`: it may."""
+    """One thing worth saying. `refuse`: it can't be started; `bad`: it will hardly work; `warn`: it may."""
 
     key: str
-    level: Literal["bad", "warn"]
+    level: Literal["refuse", "bad", "warn"]
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -35,6 +36,23 @@ def findings(
     """
     found = [_no_layers(config, facts), _gpu_busy(gpus), _few_steps(config, rows)]
     return [finding for finding in found if finding]
+
+
+def room(config: TrainConfig, facts: ModelFacts | None, home: Path) -> Finding | None:
+    """Whether the disk can take the job: its checkpoints and adapter, and the model it has to download."""
+    job = estimates.disk(config, facts) if facts else 0
+    download = to_download(config.model, home)
+    cache = home if config.model.source == "demo" else hub_cache()
+    needs = [(home, job), (cache, download)]
+    if same_disk(home, cache):
+        needs = [(home, job + download)]
+    for folder, need in needs:
+        free = free_disk(folder)
+        if need > free:
+            sizes = {"need": need, "free": free, "job": job, "download": download}
+            shown = {name: size(value) for name, value in sizes.items()}
+            return Finding("no_room", "refuse", {"folder": str(folder), **shown})
+    return None
 
 
 def _no_layers(config: TrainConfig, facts: ModelFacts | None) -> Finding | None:

