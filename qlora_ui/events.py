@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from qlora_ui.failpoints import failpoint
+
 PHASES = ("starting", "downloading", "loading_model", "reading_data", "training", "evaluating", "saving")
 
 
@@ -125,8 +127,10 @@ class EventWriter:
         data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         if self._torn:
             data = b"\n" + data
+        failpoint("append")  # before and after it
         written = os.write(self._fd, data)
         self._torn = written < len(data)
+        failpoint("append")
         if self._torn:  # a disk that fills in mid-line takes part of it without an error
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

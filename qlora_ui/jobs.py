@@ -22,6 +22,7 @@ from typing import Any
 
 from qlora_ui.config import TrainConfig
 from qlora_ui.errors import UserError
+from qlora_ui.failpoints import failpoint
 
 
 class JobState(StrEnum):
@@ -143,7 +144,10 @@ class JobStore:
             f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in sets)} "
             f"WHERE id = ? AND state IN ({','.join('?' * len(sources))}) RETURNING id"
         )
-        return bool(self._execute(sql, (*sets.values(), job_id, *sources)))
+        failpoint("update")  # before and after it
+        moved = bool(self._execute(sql, (*sets.values(), job_id, *sources)))
+        failpoint("update")
+        return moved
 
     def rename(self, job_id: str, name: str) -> bool:
         return bool(self._execute("UPDATE jobs SET name = ? WHERE id = ? RETURNING id", (name, job_id)))

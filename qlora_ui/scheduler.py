@@ -12,6 +12,7 @@ from typing import Any
 
 from qlora_ui import hardware, owner
 from qlora_ui.config import TrainConfig
+from qlora_ui.failpoints import failpoint
 from qlora_ui.jobs import ACTIVE, ENDED, Job, JobState, JobStore
 from qlora_ui.launchers.base import Launcher, Life
 from qlora_ui.outcome import last_attempt, outcome
@@ -141,6 +142,7 @@ class Scheduler:
         env = {"CUDA_VISIBLE_DEVICES": job.device, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if job.device else {}
         if token := self._tokens.get(job.id):
             env["HF_TOKEN"] = token
+        failpoint("launch")  # before the worker is started, and before that is on record
         try:
             handle = self.launcher.submit(self.store.folder(job.id), job.attempt, env)
         except (OSError, ValueError) as error:  # ValueError: a token that fits no environment
@@ -150,6 +152,7 @@ class Scheduler:
             }
             self._end(job, JobState.FAILED, error=reason, ended=time.time())
         else:
+            failpoint("launch")
             self.store.move(job.id, JobState.RUNNING, [JobState.STARTING], handle=handle)
 
     def _recover(self, job: Job) -> None:
