@@ -1,19 +1,24 @@
 """Every sentence exists in every language, and the code asks for none that does not."""
 
 import ast
+import errno
+import json
+import os
 import re
 import string
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from qlora_ui.events import PHASES
 from qlora_ui.jobs import JobState
 from qlora_ui.launchers.local import ROOT
-from qlora_ui.texts import LANGUAGES, catalog
+from qlora_ui.texts import LANGUAGES, catalog, error_text, reason
 
 SOURCES = sorted((ROOT / "qlora_ui").rglob("*.py")) + [ROOT / "app.py"]
-KEY = re.compile(r"(field|invalid|error|log|phase|state|preset|metric|term|ui|cli|check)(\.[\w-]+)+")
+KEY = re.compile(r"(field|invalid|error|log|phase|state|preset|metric|term|ui|cli|check|reason)(\.[\w-]+)+")
 HALF_WIDTH = re.compile(r"[\u4e00-\u9fff][,;!?]|[\u4e00-\u9fff]:(?!//)|[\u4e00-\u9fff]\.(?![\w/])")
 
 
@@ -104,3 +109,32 @@ def test_every_phase_and_state_has_its_name() -> None:
     keys = [f"phase.{phase}" for phase in PHASES] + [f"state.{state}" for state in JobState]
     keys += [f"state.stopped.{reason}" for reason in ("user", "cancelled", "interrupted")]
     assert not set(keys) - set(catalog("en"))
+
+
+BROKEN = [
+    '{"a" 1}',
+    "{a: 1}",
+    '{"a": }',
+    '{"a": 1} x',
+    r'{"a": "\q"}',
+    r'{"a": "\u12"}',
+    '{"a": "\n"}',
+    '{"a": "b',
+    "[" * 10**5,
+]
+
+
+def test_what_the_json_parser_says_is_said_in_the_readers_language() -> None:
+    for broken in BROKEN:
+        with pytest.raises((ValueError, RecursionError)) as caught:
+            json.loads(broken)
+        words = getattr(caught.value, "msg", str(caught.value))
+        said = error_text(
+            "zh", "row_unreadable", {"file": "", "line": 1, "column": 1, "reason": words, "excerpt": ""}
+        )
+        assert words not in said[0] and not re.search("[a-z]{4}", said[0]), words
+
+
+def test_words_that_nobody_knows_are_left_as_they_are() -> None:
+    assert reason("zh", "the moon is full") == "the moon is full"
+    assert reason("zh", os.strerror(errno.ENOSPC)) == "磁盘已满"

@@ -1,6 +1,7 @@
 """Every sentence a person reads, by key: one JSON file per language, same keys in each."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,4 +25,13 @@ def text(language: str, key: str, **values: Any) -> str:
 
 def error_text(language: str, key: str, values: dict[str, Any]) -> tuple[str, str]:
     """What happened and what to do about it, for a `UserError`'s or a `Failure` event's key and values."""
+    if isinstance(values.get("reason"), str):
+        values = {**values, "reason": reason(language, values["reason"])}
     return text(language, f"error.{key}.what", **values), text(language, f"error.{key}.do", **values)
+
+
+def reason(language: str, words: str) -> str:
+    """A library's or the system's own words in the reader's language, where they are well known."""
+    slug = re.sub(r"[^a-z]+", "_", words.lower()).strip("_")
+    known = [key for key in catalog(language) if key.startswith("reason.") and slug.startswith(key[7:])]
+    return text(language, max(known, key=len)) if known else words
