@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from qlora_ui.config import Model
+from qlora_ui.failpoints import failpoint
 
 
 def save_adapter(
@@ -22,15 +23,20 @@ def save_adapter(
     adapter.revision = source.revision if source.source == "hub" else None
     try:
         # Never asks the Hub whether the vocabulary grew: it did not.
+        failpoint("save")
         model.save_pretrained(part, save_embedding_layers=False)
+        failpoint("save")
         tokenizer.save_pretrained(part)
         shutil.copyfile(folder / "config.json", part / "config.json")
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
         raise
     shutil.rmtree(old, ignore_errors=True)
+    failpoint("rename")
     if final.exists():
         final.replace(old)
+        failpoint("rename")
     part.replace(final)
+    failpoint("rename")
     shutil.rmtree(old, ignore_errors=True)
     return sum(path.stat().st_size for path in final.rglob("*") if path.is_file())
