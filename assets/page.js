@@ -33,7 +33,9 @@
     document.getElementById(`view-${current().view}`)?.querySelector("h1, h2")?.focus();
   }
 
-  window.qlora = { current, go, uploaded };
+  // Whether the page was opened to fill the form from a job: then it is not filled as it was left.
+  const asked = /[?&](from|further)=/.test(location.search);
+  window.qlora = { current, go, uploaded, asked };
 
   function uploaded() {
     uploading("");

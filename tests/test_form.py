@@ -14,17 +14,19 @@ import gradio as gr
 import pytest
 from pydantic import BaseModel
 
-from qlora_ui.config import TrainConfig
+from qlora_ui import checks
+from qlora_ui.config import Dataset, Keep, Lora, Model, TrainConfig, Trainer
 from qlora_ui.hardware import Gpu, Memory
-from qlora_ui.jobs import JobStore
+from qlora_ui.jobs import Job, JobState, JobStore
 from qlora_ui.presets import demo_config
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.settings import from_env
 from qlora_ui.ui import form
-from qlora_ui.ui.collect import collect
+from qlora_ui.ui.collect import ATTENTION, collect
 from qlora_ui.ui.context import Context
 from qlora_ui.ui.wiring import Wiring
 from tests.fake_launcher import FakeLauncher
+from tests.served import make_adapter
 
 GB = 10**9
 FILLED = {
@@ -114,7 +116,8 @@ def test_words_are_whole_sentences(context: Context, language: str, values: dict
     wired = wiring(context, language)
     answers = wired.words(*raw(wired, **values))
     assert all(isinstance(answer, str) for answer in answers)
-    assert all(answers[1:])
+    assert all(answers[1:-1])
+    assert not answers[-1], "no parent, no words of one"
     assert not re.search(r"[{}\[\]|*]", said(answers))
 
 
@@ -172,7 +175,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(context: Context, monkeypatch: 
     monkeypatch.setattr(context.scheduler, "submit", full)
     wired = wiring(context)
     outcome, _ = wired.start(*raw(wired), "hf_abc")
-    assert "No space left on device" in outcome["sentence"]
+    assert "the disk is full" in outcome["sentence"]
     assert not outcome["problems"]
 
 
@@ -185,6 +188,96 @@ def test_a_busy_gpu_is_said_before_start(context: Context, monkeypatch: pytest.M
     monkeypatch.setattr(context.scheduler, "gpus", lambda: [busy, free])
     assert "another program" not in said(wired.words(*raw(wired)))
     assert "23.0 GB of 24.0 GB" in said(wired.words(*raw(wired)))
+
+
+def ended(context: Context, config: TrainConfig, adapter: bool = True) -> Job:
+    """A finished job."""
+    job = context.store.create(config)
+    context.store.move(job.id, JobState.FINISHED, [JobState.QUEUED])
+    if adapter:
+        make_adapter(context.store.folder(job.id))
+    return job
+
+
+def copied(wired: Wiring, way: str, job: str) -> dict[str, Any]:
+    """The form after a job was asked for; "upload" and "words" beside the fields."""
+    return dict(zip([*wired.paths, "upload", "words"], wired.copy(way, job), strict=True))
+
+
+CONFIGS = [
+    TrainConfig(),
+    TrainConfig(
+        name="mine",
+        model=Model(source="hub", name_or_path="owner/name", revision="v2"),
+        dataset=Dataset(source="hub", path="owner/rows", subset="en", split="test", eval_share=0.125),
+        lora=Lora(r=3, lora_alpha=7, target_modules=["q_proj"], use_rslora=True),
+        trainer=Trainer(max_steps=77, activation_checkpointing=False, warmup_steps=5),
+        keep=Keep(checkpoint_minutes=2.5, early_stopping_patience=0, smaller_micro_batch=False),
+    ),
+    TrainConfig(lora=Lora(target_modules=ATTENTION), trainer=Trainer(activation_checkpointing=True)),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_job_fills_the_form_as_it_was(context: Context, config: TrainConfig) -> None:
+    wired = wiring(context)
+    filled = copied(wired, "from", ended(context, config).id)
+    values = wired.values(*(filled[path] for path in wired.paths), filled["upload"])
+    assert collect(values) == config
+    assert not filled["words"]
+
+
+def test_a_job_from_an_upload_brings_the_file_back(context: Context, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "one"}\n' * 30, "utf-8")
+    for path in (context.store.keep_upload(rows, "rows.jsonl"), rows):  # of the page, of the command line
+        config = TrainConfig(dataset=Dataset(source="file", path=str(path), name="海盗.jsonl"))
+        wired = wiring(context)
+        filled = copied(wired, "from", ended(context, config).id)
+        values = wired.values(*(filled[path] for path in wired.paths), filled["upload"])
+        assert Path(values["dataset.file"]["path"]).read_bytes() == rows.read_bytes()
+        assert values["dataset.file"]["name"] == "海盗.jsonl"
+    rows.unlink()
+    assert copied(wired, "from", ended(context, config).id)["upload"] is None
+
+
+def test_training_further_fixes_what_the_adapter_needs(context: Context) -> None:
+    parent = ended(context, TrainConfig(name="<b>one</b>", lora=Lora(r=4, lora_alpha=32)))
+    wired = wiring(context)
+    filled = copied(wired, "further", parent.id)
+    assert filled["parent"] == parent.id
+    assert "&lt;b&gt;one&lt;/b&gt;" in filled["words"]
+    changed = {"parent": parent.id, "lora__r": 64, "model__source": "hub", "trainer__num_train_epochs": 1}
+    outcome, _ = wired.start(*raw(wired, **changed), "")
+    job = context.store.get(outcome["job"])
+    assert job is not None
+    assert (job.config.lora, job.config.model) == (parent.config.lora, parent.config.model)
+    assert (job.config.parent, job.config.trainer.num_train_epochs) == (parent.id, 1)
+
+
+@pytest.mark.parametrize("asked", ["nobody", "0123456789", ["x"], None])
+def test_a_parent_without_adapter_is_refused(context: Context, asked: Any) -> None:
+    wired = wiring(context)
+    bare = ended(context, TrainConfig(), adapter=False)
+    assert "no adapter" in copied(wired, "further", bare.id)["words"]
+    assert "no such job" in copied(wired, "from", "nobody")["words"]
+    outcome, _ = wired.start(*raw(wired, parent=bare.id), "")
+    assert [problem["field"] for problem in outcome["problems"]] == ["parent"]
+    if asked:
+        refused, _ = wired.start(*raw(wired, parent=asked), "")
+        assert [problem["field"] for problem in refused["problems"]] == ["parent"]
+
+
+def test_a_disk_without_room_blocks_start_and_says_so(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "free_disk", lambda _: 1_000_000)
+    wired = wiring(context)
+    assert "not enough room" in said(wired.words(*raw(wired)))
+    outcome, token = wired.start(*raw(wired), "hf_abc")
+    assert "not enough room" in outcome["sentence"] and "1.0 MB is free" in outcome["sentence"]
+    assert not context.store.all()
+    assert token == gr.skip()
 
 
 def test_an_old_or_foreign_storage_restores_what_it_can(context: Context) -> None:

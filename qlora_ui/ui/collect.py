@@ -21,7 +21,10 @@ from qlora_ui.texts import catalog, text
 
 ATTENTION = [name for name in LORA_MODULES if name in ("q_proj", "k_proj", "v_proj", "o_proj")]
 PER_CENT = {"dataset.eval_share"}  # shown as per cent, kept as a share
-SECTIONS = ("dataset", "quantization", "lora", "trainer", "batch")
+# A choice with a third answer: the form's words for it → the config's value.
+THREE = {"auto": None, "on": True, "off": False}
+CHOICES = {"trainer.activation_checkpointing": THREE}
+SECTIONS = ("dataset", "quantization", "lora", "trainer", "batch", "keep")
 EXAMPLES = {"model.hub": "HuggingFaceTB/SmolLM2-360M-Instruct", "dataset.hub": "tatsu-lab/alpaca"}
 INDEX = re.compile(r"\.\d+$")
 
@@ -60,6 +63,7 @@ def collect(values: Mapping[str, Any]) -> TrainConfig:
     """The config that the form describes. Raises Invalid."""
     tree: dict[str, Any] = {section: _section(values, section) for section in SECTIONS}
     tree["name"] = str(values.get("name") or "").strip()
+    tree["parent"] = values.get("parent") or ""
     tree["model"] = _model(values)
     missing = _dataset(values, tree["dataset"])
     tree["lora"]["target_modules"] = _modules(values)
@@ -83,6 +87,13 @@ def initial(path: str) -> Any:
     value: Any = demo_config()
     for part in path.split("."):
         value = getattr(value, part)
+    return shown(path, value)
+
+
+def shown(path: str, value: Any) -> Any:
+    """A value of the config as its field on the form holds it."""
+    if path in CHOICES:
+        return next(word for word, meant in CHOICES[path].items() if meant is value)
     return round(100 * value, 6) if path in PER_CENT else value
 
 
@@ -142,12 +153,15 @@ def _section(values: Mapping[str, Any], section: str) -> dict[str, Any]:
     found = {}
     for path, value in values.items():
         if path.startswith(f"{section}.") and declaration(path) is not None:
-            found[path.split(".", 1)[1]] = _share(value) if path in PER_CENT else value
+            found[path.split(".", 1)[1]] = _meant(path, value)
     return found
 
 
-def _share(value: Any) -> Any:
-    return value / 100 if isinstance(value, int | float) else value
+def _meant(path: str, value: Any) -> Any:
+    """What a field holds as the config has it."""
+    if path in CHOICES:
+        return CHOICES[path].get(str(value), value)
+    return value / 100 if path in PER_CENT and isinstance(value, int | float) else value
 
 
 def _model(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from qlora_ui.config import LORA_MODULES
 from qlora_ui.presets import PRESETS
 from qlora_ui.settings import Settings
 from qlora_ui.texts import text
+from qlora_ui.ui.collect import THREE
 from qlora_ui.ui.fields import Fields
 from qlora_ui.ui.glossary import marked
 from qlora_ui.ui.theme import ASSETS
@@ -44,6 +45,8 @@ class Form:
     upload: gr.BrowserState
     choose_file: gr.UploadButton
     data_words: gr.HTML
+    parent: gr.HTML
+    parent_words: gr.HTML
     presets: gr.HTML
     preset_words: gr.HTML
     rank_words: gr.HTML
@@ -63,6 +66,7 @@ def layout(language: str, settings: Settings) -> Form:
     parts["upload"] = gr.BrowserState(None, storage_key=f"{STORAGE}-upload", secret=STORAGE)
     with gr.Row(elem_id="new-job"):
         with gr.Column(elem_classes="cards"):
+            parts |= _parent(fields)
             parts["token"] = _model_card(fields, settings)
             parts |= _data_card(fields)
             parts |= _change_card(fields)
@@ -70,6 +74,19 @@ def layout(language: str, settings: Settings) -> Form:
         with gr.Column(elem_id="aside", elem_classes="card"):
             parts |= _side(fields)
     return Form(language, fields, **parts)
+
+
+def _parent(fields: Fields) -> dict[str, gr.components.Component]:
+    """The job whose adapter this one goes on from: its id as a field nobody sees, and what is said of it."""
+    parent = gr.HTML(
+        "",
+        html_template="",
+        js_on_load=(ASSETS / "parent.js").read_text("utf-8"),
+        elem_id="parent",
+        apply_default_css=False,
+    )
+    words = gr.HTML(elem_id="parent-words", apply_default_css=False)
+    return {"parent": fields.own("parent", parent, ""), "parent_words": words}
 
 
 def _heading(language: str, card: str, number: int) -> None:
@@ -211,6 +228,12 @@ def _training_card(fields: Fields) -> None:
             with gr.Row():
                 fields.number("trainer.max_grad_norm", step=0.1)
                 fields.number("trainer.seed", step=1)
+                checkpointing = "trainer.activation_checkpointing"
+                fields.dropdown(checkpointing, fields.options(checkpointing, tuple(THREE)))
+            with gr.Row():
+                fields.number("keep.checkpoint_minutes", step=1)
+                fields.number("keep.early_stopping_patience", step=1)
+            fields.checkbox("keep.smaller_micro_batch")
             fields.checkbox("quantization.bnb_4bit_use_double_quant")
 
 

@@ -1,6 +1,7 @@
 """Starts the web server: Gradio's page, our own routes beside it, and who may speak to them."""
 
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,8 @@ WAITING = 64  # requests in Gradio's queue
 
 
 class Server:
-    """A running web server. Raises UserError `port_taken`."""
+    """A running web server. Raises UserError `port_taken`,
+    `host_not_here`."""
 
     def __init__(self, demo: gr.Blocks, settings: Settings, store: JobStore, scheduler: Scheduler) -> None:
         self._routes = Routes(store, scheduler)
@@ -30,6 +32,8 @@ class Server:
         try:
             self.app, self.address, _ = demo.launch(**_options(settings, self._routes))
         except OSError as error:
+            if not _ours(settings.host):  # Gradio says of any fault that the port is taken
+                raise UserError("host_not_here", host=settings.host) from error
             raise UserError("port_taken", port=settings.port) from error
 
     def close(self) -> None:
@@ -44,7 +48,8 @@ def serve(
     scheduler: Scheduler,
     opened: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve the page until SIGINT or SIGTERM; `opened` is told the address. Raises UserError `port_taken`."""
+    """Serve the page until SIGINT or SIGTERM; `opened` is told the address. Raises UserError `port_taken`,
+    `host_not_here`."""
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked.set())
@@ -52,6 +57,17 @@ def serve(
     opened(server.address)
     asked.wait()
     server.close()
+
+
+def _ours(host: str) -> bool:
+    """Whether `host` is an address of this machine: a port that nobody uses can be had on it."""
+    try:
+        family, kind, _, _, (address, *_) = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _options(settings: Settings, routes: Routes) -> dict[str, Any]:

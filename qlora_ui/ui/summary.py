@@ -8,10 +8,12 @@ from qlora_ui import checks, estimates
 from qlora_ui.config import TrainConfig
 from qlora_ui.data.examples import Inspection
 from qlora_ui.hardware import Gpu, Memory
+from qlora_ui.jobs import Job
 from qlora_ui.models import ModelFacts
 from qlora_ui.presets import PRESETS, strength
 from qlora_ui.texts import catalog, error_text, text
 from qlora_ui.texts.quantities import number, size
+from qlora_ui.ui import wording
 from qlora_ui.ui.collect import Problem
 from qlora_ui.ui.glossary import marked
 from qlora_ui.ui.numbers import count, percent
@@ -29,6 +31,7 @@ class Known:
     data: Inspection | None
     gpus: Sequence[Gpu]
     memory: Memory
+    room: checks.Finding | None = None  # why the disk cannot take the job
 
 
 def machine(language: str, gpus: Sequence[Gpu], memory: Memory) -> str:
@@ -104,8 +107,25 @@ def side(language: str, config: TrainConfig, known: Known) -> str:
     )
     split = split_rows(config, known.data)
     found = checks.findings(config, known.gpus, split[0] if split else None, known.facts)
+    if known.room is not None:
+        found.insert(0, known.room)
     findings = "".join(_finding(language, finding) for finding in found)
     return f'<p class="say">{_sentence(language, config, known)}</p><dl class="kv">{facts}</dl>{findings}'
+
+
+def parent_words(language: str, parent: Job | None) -> str:
+    """Whose adapter the job goes on from, what that fixes and why, and the way out, as HTML; "" for none."""
+    if parent is None:
+        return ""
+    said = marked(language, "ui.parent", name=wording.name(language, parent))
+    none = escape(text(language, "ui.parent.none"))
+    button = f'<button type="button" class="mini" data-no-parent>{none}</button>'
+    return f'<p class="finding note">{said} {button}</p>'
+
+
+def no_parent(language: str, key: str) -> str:
+    """Why the form was not filled, as HTML."""
+    return f'<p class="finding bad" role="alert">{escape(text(language, key))}</p>'
 
 
 def unfinished(language: str, problems: Sequence[Problem]) -> str:
@@ -130,6 +150,11 @@ def split_rows(config: TrainConfig, data: Inspection | None) -> tuple[int, int] 
         return None
     held = estimates.held_out(data.usable, config.dataset.eval_share)
     return data.usable - held, held
+
+
+def finding(language: str, found: checks.Finding) -> str:
+    """What was found and what would mend it, as text."""
+    return " ".join(_said(language, found))
 
 
 def _sentence(language: str, config: TrainConfig, known: Known) -> str:
@@ -182,5 +207,10 @@ def _chips(path: str, name: str, values: Sequence[int], now: int) -> str:
 
 
 def _finding(language: str, finding: checks.Finding) -> str:
-    what, do = (text(language, f"check.{finding.key}.{part}", **finding.values) for part in ("what", "do"))
-    return f'<p class="finding {finding.level}"><b>{escape(what)}</b> {escape(do)}</p>'
+    what, do = _said(language, finding)
+    level = "bad" if finding.level == "refuse" else finding.level
+    return f'<p class="finding {level}"><b>{escape(what)}</b> {escape(do)}</p>'
+
+
+def _said(language: str, finding: checks.Finding) -> list[str]:
+    return [text(language, f"check.{finding.key}.{part}", **finding.values) for part in ("what", "do")]

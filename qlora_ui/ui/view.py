@@ -3,6 +3,7 @@
 Everything here may hold text of a model, a file or an exception: the scripts set it as text, never as HTML.
 """
 
+import re
 from typing import Any
 
 from qlora_ui.events import Answer
@@ -17,6 +18,8 @@ STOP = {
     JobState.RUNNING: "ui.job.stop",
     JobState.STOPPING: "ui.job.kill",
 }
+
+PARENT = re.compile(r"[0-9a-f]{10}")  # ids that `TrainConfig.parent` takes
 
 
 def before(job: Job, store: JobStore) -> list[Job]:
@@ -90,6 +93,11 @@ def row(language: str, job: Job, followed: Followed | None, store: JobStore, wai
 def has_adapter(job: Job, store: JobStore) -> bool:
     """Whether there is something to download."""
     return (store.folder(job.id) / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def can_be_parent(job: Job, store: JobStore) -> bool:
+    """Whether another job can go on from its adapter."""
+    return job.state in ENDED and bool(PARENT.fullmatch(job.id)) and has_adapter(job, store)
 
 
 def _answer(language: str, answer: Answer) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from qlora_ui import models
+from qlora_ui import checks, models
 from qlora_ui.config import TrainConfig
 from qlora_ui.data.examples import Inspection, inspect
 from qlora_ui.presets import PRESETS, active
 from qlora_ui.texts import error_text, text
-from qlora_ui.ui import summary
+from qlora_ui.ui import refill, summary
 from qlora_ui.ui.collect import Invalid, Problem, collect
 from qlora_ui.ui.context import Context
 from qlora_ui.ui.form import Form
@@ -45,6 +45,7 @@ class Wiring:
         everything = [*fields, form.upload]
         words = [
             form.presets, form.preset_words, form.data_words, form.rank_words, form.strength_words, form.side,
+            form.parent_words,
         ]  # fmt: skip
         gr.on([*changed, form.upload.change], self.words, everything, words, **MOVING)
         gr.on(
@@ -62,7 +63,11 @@ class Wiring:
             concurrency_id="start", api_visibility="private", show_progress="hidden",
         )  # fmt: skip
         form.reset.click(self.reset, None, [*fields, form.upload], **QUIET)
-        page.load(self.restore, form.store, fields, **QUIET).then(self.words, everything, words, **QUIET)
+        form.parent.click(self.copied, None, [*fields, form.upload, form.parent_words], **QUIET)
+        kept = "(saved) => (window.qlora.asked ? null : saved)"  # else a job was asked for: `copied` fills
+        page.load(self.restore, form.store, fields, js=kept, **QUIET).then(
+            self.words, everything, words, **QUIET
+        )
 
     def _connect_lora(self) -> None:
         form, by_path = self.form, self.form.fields.by_path
@@ -83,6 +88,8 @@ class Wiring:
         *fields, upload = raw
         values = dict(zip(self.paths, fields, strict=True))
         values["dataset.file"] = self._kept(upload)
+        if (parent := refill.parent(self.context.store, values["parent"])) is not None:
+            values |= refill.fixed(parent.config)
         return values
 
     def words(self, *raw: Any) -> list[Any]:
@@ -105,7 +112,25 @@ class Wiring:
             summary.unfinished(self.language, problems)
             if problems
             else summary.side(self.language, config, known),
+            summary.parent_words(self.language, refill.parent(self.context.store, values["parent"])),
         ]
+
+    def copied(self, event: gr.EventData) -> list[Any]:
+        """A job was asked for, to do again (`from`) or to go on from its adapter (`further`)."""
+        return self.copy(str(event.way), str(event.job))
+
+    def copy(self, way: str, job_id: str) -> list[Any]:
+        """The form as that job's was, and for `further` with the job as parent."""
+        store = self.context.store
+        job = refill.parent(store, job_id) if way == "further" else store.get(job_id)
+        if job is None:
+            key = "invalid.no_parent" if way == "further" else "ui.job.no_such"
+            return [*(gr.skip() for _ in self.paths), gr.skip(), summary.no_parent(self.language, key)]
+        values = {**self.form.fields.defaults, **refill.filled(job.config), "name": job.name}
+        if way == "further":
+            values["parent"] = job.id
+        words = summary.parent_words(self.language, refill.parent(store, values["parent"]))
+        return [*(values[path] for path in self.paths), refill.upload(store, job.config), words]
 
     def fill(self, event: gr.EventData) -> list[Any]:
         """A preset was pressed: its numbers into the form."""
@@ -137,6 +162,8 @@ class Wiring:
         values = self.values(*raw_values)
         try:
             config = self._checked(values)
+            if (room := self._room(config)) is not None:
+                return [self._refusal([], summary.finding(self.language, room)), gr.skip()]
             job = self.context.scheduler.submit(config, _token(config, token))
         except Invalid as error:
             return [self._refusal(self._in_order(error.problems)), gr.skip()]
@@ -148,7 +175,7 @@ class Wiring:
     def known(self, config: TrainConfig) -> summary.Known:
         """Model facts, what the rows are, and the hardware as it is now."""
         gpus, memory = self.context.scheduler.gpus(), self.context.memory()
-        return summary.Known(self._facts(config), self._data(config), gpus, memory)
+        return summary.Known(self._facts(config), self._data(config), gpus, memory, self._room(config))
 
     def _checked(self, values: Mapping[str, Any]) -> TrainConfig:
         """The config, if all of it can be started. Raises Invalid."""
@@ -159,6 +186,8 @@ class Wiring:
             config, problems = error.draft, list(error.problems)
         if config.model.source == "folder" and not self._allowed(Path(config.model.name_or_path)):
             problems.append(Problem("model.folder", "no_folder", {"value": config.model.name_or_path}))
+        if config.parent and refill.parent(self.context.store, config.parent) is None:
+            problems.append(Problem("parent", "no_parent", {}))
         data = None if any(one.field == "dataset.file" for one in problems) else self._data(config)
         if data is not None and data.problem is not None:
             field = "dataset.file" if config.dataset.source == "file" else "dataset.format"
@@ -176,6 +205,9 @@ class Wiring:
         if source == "demo":
             return models.demo_facts()
         return models.facts(Path(named)) if source == "folder" and self._allowed(Path(named)) else None
+
+    def _room(self, config: TrainConfig) -> checks.Finding | None:
+        return checks.room(config, self._facts(config), self.context.settings.home)
 
     def _data(self, config: TrainConfig) -> Inspection | None:
         if config.dataset.source == "hub":
