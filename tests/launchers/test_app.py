@@ -102,6 +102,7 @@ def test_the_demo_lives_on_and_is_shown_again(home: Path, port: int) -> None:
     [
         ({"QLORA_UI_HOME": "/proc/no/such"}, "cannot be written to"),
         ({"LC_ALL": "zh_CN.UTF-8", "QLORA_UI_HOST": "0.0.0.0"}, "请设置 QLORA_UI_PASSWORD"),
+        ({"QLORA_UI_HOST": "192.0.2.1", "QLORA_UI_PASSWORD": "long enough"}, "is not an address of this"),
     ],
 )
 def test_a_refusal_is_one_sentence(home: Path, port: int, env: dict[str, str], words: str) -> None:
