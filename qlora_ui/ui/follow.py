@@ -57,6 +57,7 @@ class Followed:
         self.artifacts: dict[str, Artifact] = {}
         self._recent: deque[tuple[int, Event | None]] = deque(maxlen=RECENT)
         self._passed = b""  # the last line that was folded without becoming an event
+        self._last = b""  # the line that ends at `offset`
 
     def read(self) -> bool:
         """Take in what was written since; True if anything was. A torn last line waits for its end.
@@ -75,6 +76,7 @@ class Followed:
                         break
                     if self.offset > near or not self._far(line):
                         self._take(line)
+                    self._last = line
                 self._settle()
                 return self.offset != before
         except FileNotFoundError:
@@ -93,11 +95,9 @@ class Followed:
         return None
 
     def _continues(self, file: BinaryIO) -> bool:
-        """Whether the file still has the end of a line at our offset: else it was cut or replaced."""
-        if self.offset == 0:
-            return True
-        file.seek(self.offset - 1)
-        return file.read(1) == b"\n"
+        """Whether the file still has the last line where it was: else it was cut or replaced."""
+        file.seek(self.offset - len(self._last))
+        return file.read(len(self._last)) == self._last
 
     def _far(self, line: bytes) -> bool:
         """Fold a metrics line of long ago; False for another line. At half the cost of an event, which nobody
