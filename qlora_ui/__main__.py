@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from qlora_ui import config_file, owner, settings
 from qlora_ui.config import Dataset, Model, TrainConfig
 from qlora_ui.errors import UserError
-from qlora_ui.jobs import write_folder
+from qlora_ui.folders import write_folder
 from qlora_ui.launchers import LAUNCHERS
 from qlora_ui.launchers.base import Life
 from qlora_ui.outcome import last_attempt, outcome

@@ -106,10 +106,19 @@ class Failure:
     time: float = field(default_factory=time.time)
 
 
-Event = Attempt | Phase | Metrics | Log | Answer | Artifact | Environment | Failure
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The worker's last word: the exit code it is about to end with. Its parent knows better, where it
+    lives to see it."""
+
+    code: int
+    time: float = field(default_factory=time.time)
+
+
+Event = Attempt | Phase | Metrics | Log | Answer | Artifact | Environment | Failure | Ended
 TYPES: dict[str, type[Event]] = {
     cls.__name__.lower(): cls
-    for cls in (Attempt, Phase, Metrics, Log, Answer, Artifact, Environment, Failure)
+    for cls in (Attempt, Phase, Metrics, Log, Answer, Artifact, Environment, Failure, Ended)
 }
 
 

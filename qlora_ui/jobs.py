@@ -1,11 +1,12 @@
 """Jobs and their store. The store is the only writer of `jobs.db`; the scheduler alone changes a state.
 
-`config.json` is written before the row, so that the database can be rebuilt from the folders.
+A job's folder is written before its row, so that the database can be rebuilt from the folders.
 """
 
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -17,12 +18,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qlora_ui.config import TrainConfig
 from qlora_ui.errors import UserError
 from qlora_ui.failpoints import failpoint
+from qlora_ui.folders import DELETED, clear, write_folder
+from qlora_ui.schema import open_database
+
+log = logging.getLogger(__name__)
 
 
 class JobState(StrEnum):
@@ -56,25 +62,24 @@ class Job:
     created: float
     started: float | None
     ended: float | None
+    position: float  # in the queue: the lowest starts first
+    held: bool  # queued, but paused: starts once a person resumes it
+    overrides: dict[str, Any]  # what its attempts do otherwise than its config says
+    after_stop: str  # "pause": back into the queue once the stopping worker has ended
 
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, config TEXT NOT NULL, state TEXT NOT NULL,
-    reason TEXT NOT NULL DEFAULT '', attempt INTEGER NOT NULL DEFAULT 0, handle TEXT NOT NULL DEFAULT '',
-    device TEXT NOT NULL DEFAULT '', needs_token INTEGER NOT NULL DEFAULT 0, error TEXT,
-    created REAL NOT NULL, started REAL, ended REAL
-)"""
 COLUMNS = tuple(Job.__slots__)
-DELETED = ".deleted-"  # a folder on its way out: no job's, whatever is left in it
+_config = lru_cache(maxsize=4096)(TrainConfig.model_validate_json)  # a job's never changes
 
 
 def _job_from_row(row: sqlite3.Row) -> Job:
     values = {name: row[name] for name in COLUMNS}
-    values["config"] = TrainConfig.model_validate_json(row["config"])
+    values["config"] = _config(row["config"])
     values["state"] = JobState(row["state"])
     values["needs_token"] = bool(row["needs_token"])
     values["error"] = json.loads(row["error"]) if row["error"] else None
+    values["held"] = bool(row["held"])
+    values["overrides"] = json.loads(row["overrides"])
     return Job(**values)
 
 
@@ -88,13 +93,14 @@ class JobStore:
         self.home = home
         (home / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
         self._home_lock = _lock(home)
-        for left in (home / "jobs").glob(DELETED + "*"):
-            shutil.rmtree(left, ignore_errors=True)
+        clear(home / "jobs")
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(home / "jobs.db", check_same_thread=False, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute(SCHEMA)
+        self._unreadable: set[str] = set()  # ids of rows of which that was said
+        try:
+            self._db = open_database(home / "jobs.db")
+        except BaseException:
+            os.close(self._home_lock)
+            raise
 
     def close(self) -> None:
         self._db.close()
@@ -105,36 +111,71 @@ class JobStore:
         return self.home / "jobs" / job_id
 
     def create(self, config: TrainConfig, needs_token: bool = False) -> Job:
-        """Queue a job: its folder with `config.json` first, then its row. Raises OSError on a full disk."""
+        """Queue a job, last: its folder first, then its row. Raises OSError (disk full, database locked),
+        UserError `parent_without_adapter`."""
         job_id = secrets.token_hex(5)
         write_folder(self.folder(job_id), config)
-        return self._insert(job_id, config, JobState.QUEUED, needs_token=needs_token)
+        try:
+            return self._insert(job_id, config, JobState.QUEUED, needs_token=needs_token)
+        except sqlite3.Error as error:
+            shutil.rmtree(self.folder(job_id), ignore_errors=True)  # else it would be adopted
+            raise OSError(str(error)) from error
 
     def adopt(self, job_id: str, state: JobState, **fields: Any) -> Job:
         """A row for a folder that has none (a job started without the page, or a lost database)."""
         config = TrainConfig.model_validate_json((self.folder(job_id) / "config.json").read_bytes())
         return self._insert(job_id, config, state, **fields)
 
-    def unknown(self) -> list[str]:
-        """Ids of folders with a config but no row."""
-        with self._lock:
-            known = {row["id"] for row in self._db.execute("SELECT id FROM jobs")}
-            names = set(os.listdir(self.home / "jobs")) - known
-        return sorted(
-            name for name in names if name[0] != "." and (self.folder(name) / "config.json").exists()
-        )
+    def folders(self) -> dict[str, float]:
+        """When something was last made in or removed from each job's folder, by id, with or without a row."""
+        with os.scandir(self.home / "jobs") as entries:
+            return {entry.name: entry.stat().st_mtime for entry in entries if entry.name[0] != "."}
+
+    def ids(self) -> set[str]:
+        return {row["id"] for row in self._execute("SELECT id FROM jobs")}
 
     def get(self, job_id: str) -> Job | None:
-        rows = self._execute("SELECT * FROM jobs WHERE id = ?", (job_id,))
-        return _job_from_row(rows[0]) if rows else None
+        jobs = self._jobs("WHERE id = ?", (job_id,))
+        return jobs[0] if jobs else None
 
     def all(self, states: Iterable[JobState] = ()) -> list[Job]:
-        """All jobs, or those in some states, oldest first: the order in which they start."""
-        marks = ",".join("?" * len(names := [str(state) for state in states]))
-        where = f"WHERE state IN ({marks})" if names else ""
-        return [
-            _job_from_row(row) for row in self._execute(f"SELECT * FROM jobs {where} ORDER BY created", names)
-        ]
+        """All jobs, or those in some states, oldest first."""
+        names = [str(state) for state in states]
+        where = f"WHERE state IN ({','.join('?' * len(names))})" if names else ""
+        return self._jobs(f"{where} ORDER BY created", names)
+
+    def queue(self) -> list[Job]:
+        """The queued jobs in the order in which they start, paused ones among them."""
+        return self._jobs("WHERE state = ? ORDER BY position, created", [str(JobState.QUEUED)])
+
+    def shift(self, job_id: str, way: Literal["up", "down"]) -> bool:
+        """Let a queued job change places with the one before or after it; False where there is none."""
+        jobs = self.queue()
+        at = next((at for at, job in enumerate(jobs) if job.id == job_id), -1)
+        to = at - 1 if way == "up" else at + 1
+        if at < 0 or not 0 <= to < len(jobs):
+            return False
+        one, other = jobs[at], jobs[to]
+        sql = "UPDATE jobs SET position = CASE id WHEN ? THEN ? ELSE ? END WHERE id IN (?, ?)"
+        self._execute(sql, (one.id, other.position, one.position, one.id, other.id))
+        return True
+
+    def first(self) -> float:
+        """A place before all of the queue."""
+        return self._number("SELECT MIN(position) - 1 FROM jobs")
+
+    def last(self) -> float:
+        """A place behind all of the queue."""
+        return self._number("SELECT MAX(position) + 1 FROM jobs")
+
+    @property
+    def paused(self) -> bool:
+        """Whether the queue is: nothing new starts."""
+        return bool(self._number("SELECT paused FROM queue"))
+
+    @paused.setter
+    def paused(self, on: bool) -> None:
+        self._execute("UPDATE queue SET paused = ?", [on])
 
     def move(self, job_id: str, to: JobState, only_from: Iterable[JobState], **fields: Any) -> bool:
         """Change a state in one guarded UPDATE; False if the job was not (any more) in `only_from`."""
@@ -158,7 +199,7 @@ class JobStore:
         sql = f"DELETE FROM jobs WHERE id = ? AND state IN ({marks}) RETURNING id"
         folder = self.folder(job_id)
         trash = folder.with_name(DELETED + job_id)
-        with self._lock:  # row and folder go together, or `unknown` would find the folder
+        with self._lock:  # row and folder go together, or the scheduler would adopt the folder
             if not self._db.execute(sql, (job_id, *map(str, ENDED))).fetchall():
                 return False
             if folder.exists():
@@ -185,11 +226,26 @@ class JobStore:
     def _insert(self, job_id: str, config: TrainConfig, state: JobState, **fields: Any) -> Job:
         row = {
             "id": job_id, "name": config.name, "config": config.model_dump_json(), "state": str(state),
-            "created": time.time(), **_columns(fields),
+            "created": time.time(), "position": self.last(), **_columns(fields),
         }  # fmt: skip
         marks = ",".join("?" * len(row))
         sql = f"INSERT INTO jobs ({','.join(row)}) VALUES ({marks}) RETURNING *"
         return _job_from_row(self._execute(sql, tuple(row.values()))[0])
+
+    def _jobs(self, rest: str, values: Iterable[Any]) -> list[Job]:
+        """Rows as jobs. One that this version cannot read is passed over: it must not hold up the others."""
+        jobs = []
+        for row in self._execute(f"SELECT * FROM jobs {rest}", values):
+            try:
+                jobs.append(_job_from_row(row))
+            except ValueError as error:
+                if row["id"] not in self._unreadable:
+                    self._unreadable.add(row["id"])
+                    log.warning("job %s is passed over: %s", row["id"], error)
+        return jobs
+
+    def _number(self, sql: str) -> float:
+        return float(self._execute(sql)[0][0] or 0)
 
     def _execute(self, sql: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
         with self._lock:
@@ -228,11 +284,3 @@ def _lock(home: Path) -> int:
         os.close(fd)
         raise UserError("home_in_use", home=str(home)) from None
     return fd
-
-
-def write_folder(folder: Path, config: TrainConfig) -> None:
-    """A job's folder with its `config.json`; the file appears whole or not at all."""
-    folder.mkdir(parents=True, mode=0o700)
-    part = folder / "config.json.part"
-    part.write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
-    part.replace(folder / "config.json")

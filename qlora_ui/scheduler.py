@@ -8,19 +8,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from qlora_ui import hardware, owner
+from qlora_ui import attempts, hardware, owner
+from qlora_ui.adoption import Folders
 from qlora_ui.config import TrainConfig
 from qlora_ui.failpoints import failpoint
 from qlora_ui.jobs import ACTIVE, ENDED, Job, JobState, JobStore
-from qlora_ui.launchers.base import Launcher, Life
-from qlora_ui.outcome import last_attempt, outcome
+from qlora_ui.launchers.base import Launcher, Life, Poll
+from qlora_ui.outcome import again, outcome
 
 INTERVAL = 1.0  # seconds between two looks
-YOUNG = (
-    10.0  # seconds: a folder without a worker may be one that `python -m qlora_ui train` is about to start
-)
+PAUSE = "pause"  # `after_stop`: back into the queue
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ def free_devices() -> list[str]:
 
 
 class Scheduler:
-    """One thread that ticks, and what a person asks for: submit, stop, give a token."""
+    """One thread that ticks, and what a person asks for: submit, stop, pause, resume, another order."""
 
     def __init__(
         self, store: JobStore, launcher: Launcher, devices: Callable[[], list[str]] = free_devices
@@ -41,7 +40,7 @@ class Scheduler:
         self.launcher = launcher
         self._devices = devices
         self._tokens: dict[str, str] = {}  # in memory only: in no file, log or event
-        self._skipped: set[str] = set()  # folders that hold no job
+        self._folders = Folders(store, launcher)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -63,13 +62,34 @@ class Scheduler:
             self._thread.join()
 
     def submit(self, config: TrainConfig, token: str = "") -> Job:
-        """Queue a job; `token` is for its model or data on the Hub. Raises OSError on a full disk."""
+        """Queue a job, last; `token` is for its model or data on the Hub. Raises OSError on a full disk,
+        UserError `parent_without_adapter`."""
         with self._lock:  # no tick between the row and its token
             job = self.store.create(config, needs_token=bool(token))
             if token:
                 self._tokens[job.id] = token
         self._wake.set()
         return job
+
+    def resume(self, job_id: str, overrides: dict[str, Any] | None = None, token: str = "") -> bool:
+        """Queue a stopped or failed job again, last, or let a paused one start; the worker goes on from what
+        was saved. `overrides` are added to the job's. False for any other job. Raises
+        pydantic.ValidationError for overrides that a config would not take."""
+        with self._lock:
+            job = self.store.get(job_id)
+            if job is None or not (job.held or job.state in (JobState.STOPPED, JobState.FAILED)):
+                return False
+            merged = {**job.overrides, **(overrides or {})}
+            job.config.overridden(merged)
+            if token:
+                self._tokens[job.id] = token
+            fields = {"overrides": merged, "needs_token": job.needs_token or bool(token), "held": False}
+            if job.state in ENDED:
+                fields |= {"position": self.store.last(), "device": ""}
+                fields |= dict.fromkeys(("error", "started", "ended")) | {"reason": ""}
+            resumed = self.store.move(job.id, JobState.QUEUED, [job.state], **fields)
+        self._wake.set()
+        return resumed
 
     def waits_for_token(self, job: Job) -> bool:
         """Whether a queued job was given a token that this web process does not have."""
@@ -87,13 +107,42 @@ class Scheduler:
             if job is None or job.state in ENDED:
                 return False
             if job.state is JobState.QUEUED:
-                self._end(job, JobState.STOPPED, reason="cancelled", ended=time.time())
+                reason = "user" if job.attempt else "cancelled"
+                self._end(job, JobState.STOPPED, reason=reason, ended=time.time())
             else:
-                self.store.move(job.id, JobState.STOPPING, [job.state])
-                if job.handle:  # else the next tick finds out whether there is anything to stop
-                    self.launcher.stop(job.handle, force=job.state is JobState.STOPPING)
+                self._ask_to_end(job)
         self._wake.set()
         return True
+
+    def pause(self, job_id: str) -> bool:
+        """Hold a queued job back; ask a running one to save, end, and wait first in the queue until it is
+        resumed. False for one that is stopping, paused or ended."""
+        with self._lock:
+            job = self.store.get(job_id)
+            if job is None or job.held or job.state in (JobState.STOPPING, *ENDED):
+                return False
+            if job.state is JobState.QUEUED:
+                self.store.move(job.id, job.state, [job.state], held=True)
+            else:
+                self._ask_to_end(job, PAUSE)
+        self._wake.set()
+        return True
+
+    def move(self, job_id: str, way: Literal["up", "down"]) -> bool:
+        """Let a queued job change places with the one before or after it. False where there is none."""
+        with self._lock:
+            return self.store.shift(job_id, way)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the queue is: nothing new starts."""
+        return self.store.paused
+
+    def pause_queue(self, on: bool) -> None:
+        """Start nothing new from now on, or start again. What runs, runs on."""
+        with self._lock:
+            self.store.paused = on
+        self._wake.set()
 
     def gpus(self) -> list[hardware.Gpu]:
         """The GPUs, with the memory that programs other than our jobs hold."""
@@ -103,9 +152,7 @@ class Scheduler:
     def tick(self) -> None:
         """Bring every job's state up to what is true, and start what can start."""
         with self._lock:
-            for job_id in self.store.unknown():
-                if job_id not in self._skipped:
-                    self._try_to_adopt(job_id)
+            self._folders.look(lambda: [*self._free(), *self._devices()][0])
             for job in self.store.all(ACTIVE):
                 if not job.handle:
                     self._recover(job)
@@ -113,16 +160,22 @@ class Scheduler:
             self._start_queued()
 
     def _run(self) -> None:
+        said = ""
         while not self._closed:
             self._wake.clear()
             try:
                 self.tick()
-            except Exception:  # a full disk, a locked database: the next tick tries again
-                log.exception("the scheduler's tick failed")
+                said = ""
+            except Exception as error:  # a full disk, a locked database: the next tick tries again
+                if said != repr(error):  # once, not each second
+                    said = repr(error)
+                    log.exception("the scheduler's tick failed and is tried again")
             self._wake.wait(INTERVAL)
 
     def _start_queued(self) -> None:
-        queued = [job for job in self.store.all([JobState.QUEUED]) if not self.waits_for_token(job)]
+        if self.store.paused:
+            return
+        queued = [job for job in self.store.queue() if not job.held and not self.waits_for_token(job)]
         for job, device in zip(queued, self._free() if queued else [], strict=False):
             # Written first: should this process die now, the next one finds the attempt and asks for it.
             now = {"attempt": job.attempt + 1, "device": device, "started": time.time()}
@@ -144,6 +197,7 @@ class Scheduler:
             env["HF_TOKEN"] = token
         failpoint("launch")  # before the worker is started, and before that is on record
         try:
+            attempts.write(self.store.folder(job.id), job.attempt, job.overrides)
             handle = self.launcher.submit(self.store.folder(job.id), job.attempt, env)
         except (OSError, ValueError) as error:  # ValueError: a token that fits no environment
             reason = {
@@ -165,7 +219,7 @@ class Scheduler:
             else:
                 self.store.move(job.id, JobState.RUNNING, [JobState.STARTING], handle=handle)
         elif job.state is JobState.STOPPING:
-            self._end(job, JobState.STOPPED, reason="user", ended=time.time())
+            self._end(job, JobState.STOPPED, reason="user", ended=time.time())  # there is nobody to stop
         elif job.needs_token and job.id not in self._tokens:
             self.store.move(job.id, JobState.QUEUED, [JobState.STARTING], device="", started=None)
         else:
@@ -177,40 +231,35 @@ class Scheduler:
         for job in jobs:
             poll = polls.get(job.handle)
             if poll is not None and poll.life in (Life.ENDED, Life.LOST):
-                asked = job.state is JobState.STOPPING
-                state, fields = outcome(self.store.folder(job.id), job.attempt, poll.code, asked)
-                self._end(job, state, **fields)
+                self._ended(job, poll)
+
+    def _ended(self, job: Job, poll: Poll) -> None:
+        """A worker has: that was the job's end, or its next attempt starts by itself."""
+        folder = self.store.folder(job.id)
+        asked = job.state is JobState.STOPPING
+        added = None if asked and job.after_stop != PAUSE else again(folder, job.attempt, poll)
+        if added is not None:
+            self._put_back(job, added)
+        else:
+            state, fields = outcome(folder, job.attempt, poll.code, asked)
+            self._end(job, state, **fields)
 
     def _end(self, job: Job, state: JobState, **fields: Any) -> None:
-        self.store.move(job.id, state, [job.state], handle="", **fields)
-        self._tokens.pop(job.id, None)
-
-    def _try_to_adopt(self, job_id: str) -> None:
-        try:
-            self._adopt(job_id)
-        except (OSError, ValueError) as error:
-            log.warning("%s is passed over: %s", self.store.folder(job_id), error)
-            self._skipped.add(job_id)
-
-    def _adopt(self, job_id: str) -> None:
-        """A row, with the true state, for a folder that has none: started without the page, or from before
-        the database was lost. Raises OSError or ValueError for a folder that is no job's."""
-        folder = self.store.folder(job_id)
-        written = (folder / "config.json").stat().st_mtime
-        fields: dict[str, Any] = {"created": written, "started": written}
-        attempt = last_attempt(folder) or 1
-        handle = self.launcher.reattach(folder, attempt)
-        if handle is not None:
-            poll = self.launcher.poll([handle])[handle]
-            if poll.life is Life.ENDED:
-                # Nobody here asked it to stop: whoever ran it did.
-                state, ended = outcome(folder, attempt, poll.code, asked=poll.code == owner.EXIT_STOPPED)
-                fields |= {"attempt": attempt, **ended}
-            else:
-                state = JobState.RUNNING
-                fields |= {"attempt": attempt, "handle": handle, "device": self._devices()[0]}
-        elif time.time() - written < YOUNG:
+        if state is JobState.STOPPED and job.after_stop == PAUSE:
+            self._put_back(job, {})
             return
-        else:  # not queued again by itself: it may have been cancelled
-            state, fields = JobState.STOPPED, {"created": written, "reason": "interrupted", "ended": written}
-        self.store.adopt(job_id, state, **fields)
+        self.store.move(job.id, state, [job.state], handle="", held=False, after_stop="", **fields)
+        if state is JobState.FINISHED:
+            self._tokens.pop(job.id, None)
+
+    def _put_back(self, job: Job, overrides: dict[str, Any]) -> None:
+        """First in the queue again; held there if that was a pause."""
+        fields = {"overrides": {**job.overrides, **overrides}, "held": job.after_stop == PAUSE}
+        now = {"position": self.store.first(), "handle": "", "device": "", "after_stop": "", "started": None}
+        self.store.move(job.id, JobState.QUEUED, [job.state], **fields, **now)
+
+    def _ask_to_end(self, job: Job, after: str = "") -> None:
+        """Save and end; one that was asked before is killed."""
+        self.store.move(job.id, JobState.STOPPING, [job.state], after_stop=after)
+        if job.handle:  # else the next tick finds out whether there is anything to stop
+            self.launcher.stop(job.handle, force=job.state is JobState.STOPPING)

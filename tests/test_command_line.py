@@ -9,7 +9,7 @@ import pytest
 from qlora_ui import owner
 from qlora_ui.__main__ import main
 from qlora_ui.config import TrainConfig
-from qlora_ui.jobs import write_folder
+from qlora_ui.folders import write_folder
 from qlora_ui.presets import PRESETS, demo_config
 from qlora_ui.texts import catalog
 

@@ -9,7 +9,8 @@ import pytest
 from qlora_ui import owner
 from qlora_ui.config import TrainConfig
 from qlora_ui.events import Attempt, Failure
-from qlora_ui.jobs import JobState, write_folder
+from qlora_ui.folders import write_folder
+from qlora_ui.jobs import JobState
 from qlora_ui.launchers.base import Life, Poll
 from tests.fake_launcher import Home
 
@@ -223,7 +224,8 @@ def test_a_folder_without_a_worker(home: Home) -> None:
     write_folder(folder, TrainConfig())
     home.scheduler.tick()
     assert home.store.get("unborn") is None, "`train` may be about to start it"
-    os.utime(folder / "config.json", (1e9, 1e9))
+    for path in (folder / "config.json", folder):
+        os.utime(path, (1e9, 1e9))
     home.scheduler.tick()
     job = home.store.get("unborn")
     assert job is not None and (job.state, job.reason, job.created) == ("stopped", "interrupted", 1e9)

@@ -11,7 +11,7 @@ import pytest
 
 from qlora_ui import owner
 from qlora_ui.config import TrainConfig
-from qlora_ui.jobs import write_folder
+from qlora_ui.folders import write_folder
 from qlora_ui.launchers.base import Life, Poll
 from qlora_ui.launchers.local import ROOT, LocalLauncher
 from qlora_ui.launchers.parent import members
