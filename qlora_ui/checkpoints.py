@@ -1,11 +1,13 @@
 """A job's checkpoints on the disk, as everybody may know them: what is there, whether it is whole, how a job
 goes on from it. The worker writes them (`training/saving.py`); nothing here reads a tensor.
 
-`checkpoints/step-<N>/` appears by a rename, with a `checkpoint.json` that lists its files and their sizes.
+`checkpoints/step-<N>/` appears by a rename, with a `checkpoint.json` that lists its files, their sizes and
+checksums.
 """
 
 import json
 import shutil
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +16,12 @@ from qlora_ui.config import TrainConfig
 
 FOLDER = "checkpoints"
 MANIFEST = "checkpoint.json"
-PART = ".part"  # the end of a name that is not yet one
+PART = ".part"  # the end of a name that is not yet one, or no longer
+CHUNK = 1 << 20  # bytes read at once
 
 Way = Literal["exact", "epoch", "anew"]
+
+PROGRESS = ("attempt", "epoch", "epoch_began", "fruitless", "unevaluated")  # what only the worker needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,20 @@ class Checkpoint:
     loss: float | None
     dtype: str  # in which the attempt computed
     overrides: dict[str, Any]  # of the attempt that wrote it
+    attempt: int = 1  # that wrote it
+    epoch: int = 0  # whole epochs done
+    epoch_began: int = 0  # step after which the epoch it is in began
+    fruitless: int = 0  # evaluations since the best one
+    unevaluated: bool = False  # a Stop came before the evaluation of its step was done
 
 
 def whole(job: Path) -> list[Checkpoint]:
-    """The checkpoints of a job's folder, oldest first. A torn one is passed over."""
+    """The checkpoints of a job's folder, oldest first. A torn one is passed over.
+
+    A later attempt's are newer, whatever their step: it may have gone back.
+    """
     found = [_read(path) for path in (job / FOLDER).glob("step-*") if not path.name.endswith(PART)]
-    return sorted((one for one in found if one), key=lambda one: one.step)
+    return sorted((one for one in found if one), key=lambda one: (one.attempt, one.step))
 
 
 def latest(job: Path) -> Checkpoint | None:
@@ -51,6 +64,39 @@ def best(job: Path) -> Checkpoint | None:
 def delete(job: Path) -> None:
     """Remove all checkpoints of a job."""
     shutil.rmtree(job / FOLDER, ignore_errors=True)
+
+
+def intact(checkpoint: Checkpoint) -> bool:
+    """Whether its files are, byte for byte, what was written. Reads all of them."""
+    try:
+        sums = json.loads((checkpoint.path / MANIFEST).read_bytes())["checksums"]
+        return bool({name: checksum(checkpoint.path / name) for name in sums} == sums)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file: against a disk's mistakes, not against people."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def remove(path: Path) -> None:
+    """Remove one, whole: what a crash leaves of it has a name that is none."""
+    part = path.with_name(path.name + PART)
+    shutil.rmtree(part, ignore_errors=True)
+    path.rename(part)
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def tidy(job: Path) -> None:
+    """Remove what a crash in the middle of a save left. Only for the worker that owns the job."""
+    for part in [*job.glob("*" + PART), *(job / FOLDER).glob("*" + PART)]:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def way(before: TrainConfig, after: TrainConfig) -> Way:
@@ -83,6 +129,7 @@ def _read(path: Path) -> Checkpoint | None:
             loss=manifest["loss"],
             dtype=manifest["dtype"],
             overrides=manifest["overrides"],
+            **{name: manifest[name] for name in PROGRESS if name in manifest},
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,6 +1,7 @@
 """The worker process of a job: `python -m qlora_ui.training JOB_FOLDER --attempt N`.
 
-Reads `config.json`, writes `events.jsonl` and `adapter/`. Exit codes are those of `owner.py`.
+Reads `config.json` and `attempt.N.json`, writes `events.jsonl`, `checkpoints/` and `adapter/`.
+Exit codes are those of `owner.py`.
 """
 
 import argparse
@@ -11,8 +12,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from qlora_ui import owner
+from qlora_ui import attempts, checkpoints, owner
 from qlora_ui.errors import Stopped
+from qlora_ui.training.resuming import announce, beginning
 from qlora_ui.training.worker import StopRequested, Superseded, Worker
 
 
@@ -34,24 +36,30 @@ def main() -> int:
 def work(worker: Worker) -> int:
     """Train, and say why where that fails. Returns the exit code."""
     try:
-        worker.begin()
+        worker.listen()
+        checkpoints.tidy(worker.folder)
+        config = attempts.config(worker.folder, worker.attempt)
+        worker.micro_batch = config.trainer.per_device_train_batch_size
+        begins = beginning(worker, config)
+        announce(worker, begins)
         prepare_environment()
-        from qlora_ui.config import TrainConfig  # this and the next: seconds, in which Stop must act
-        from qlora_ui.training.train import train
+        from qlora_ui.training.train import train  # takes seconds, in which Stop must act
 
-        train(TrainConfig.model_validate_json((worker.folder / "config.json").read_bytes()), worker)
+        train(config, worker, begins)
         return owner.EXIT_FINISHED
     except (StopRequested, Stopped):
         return owner.EXIT_STOPPED
     except Superseded:
         return owner.EXIT_FAILED
     except Exception as error:
-        traceback.print_exc()  # to worker.log
-        from qlora_ui.training.failures import explain
+        told = traceback.format_exc()
+        traceback.clear_frames(error.__traceback__)  # they hold the model: without it there is memory again
+        sys.stderr.write(told)  # to worker.log
+        from qlora_ui.training.failures import OUT_OF_MEMORY, explain
 
         reason = explain(error, worker)
-        worker.fail(reason.key, reason.values, traceback.format_exc())
-        return owner.EXIT_FAILED
+        worker.fail(reason.key, reason.values, told)
+        return owner.EXIT_OUT_OF_MEMORY if reason.key in OUT_OF_MEMORY else owner.EXIT_FAILED
 
 
 def prepare_environment() -> None:

@@ -1,5 +1,6 @@
 """What the trainer does → events for the page."""
 
+import math
 from typing import Any
 
 from transformers import TrainerCallback
@@ -24,6 +25,7 @@ class EventCallback(TrainerCallback):  # type: ignore[misc]
         if "train_runtime" in logs:  # the trainer's own summary at the end
             return
         values = {name: float(value) for name, value in logs.items() if name != "epoch"}
+        values = {name: value for name, value in values.items() if math.isfinite(value)}
         self.worker.tell(Metrics(state.global_step, float(state.epoch or 0), values))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -13,27 +13,32 @@ from qlora_ui.events import Answer, Artifact
 from qlora_ui.training import answers, base_model, dataset
 from qlora_ui.training.attention import ALONE, choose
 from qlora_ui.training.callbacks import EventCallback
+from qlora_ui.training.failures import out_of_memory
 from qlora_ui.training.hub_data import hub_rows
 from qlora_ui.training.lora import fast_lora
 from qlora_ui.training.loss import SummedLoss
 from qlora_ui.training.model_files import model_folder
-from qlora_ui.training.saving import save_adapter
+from qlora_ui.training.order import StepOrder
+from qlora_ui.training.resuming import Beginning
+from qlora_ui.training.saving import Checkpoints, save_adapter
 from qlora_ui.training.templates import ensure_template
 from qlora_ui.training.trainer import PackedTrainer
+from qlora_ui.training.weights import start_from
 from qlora_ui.training.worker import StopRequested, Worker
 
+FROM_SCRATCH = Beginning()
 ANSWER_SECONDS = 5.0  # after a Stop: all must end within 10 seconds
 
 
-def train(config: TrainConfig, worker: Worker) -> None:
-    """Train an adapter and leave it in the job's folder.
+def train(config: TrainConfig, worker: Worker, begins: Beginning = FROM_SCRATCH) -> None:
+    """Train an adapter, from where `begins` says, and leave it in the job's folder.
 
     Raises StopRequested when a person stops it (the adapter is saved if a step was done), UserError for what
     a person can mend, and whatever the libraries raise.
     """
     set_seed(config.trainer.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = base_model.compute_dtype(device)
+    dtype = pinned_dtype(begins) or base_model.compute_dtype(device)
 
     # The rows, before the model: a fault in them is found before gigabytes are downloaded
     learned, held_out = read_examples(config, worker)
@@ -56,6 +61,8 @@ def train(config: TrainConfig, worker: Worker) -> None:
     attention = choose(base, dtype)
     worker.log("attention", name=attention)
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config.lora.model_dump()))
+    if config.parent and begins.checkpoint is None:
+        start_from_parent(model, config.parent, worker)
     worker.tell(base_model.environment(model, config.quantization, device, dtype))
 
     # Bins of equal length, and how many of them make a step
@@ -65,14 +72,17 @@ def train(config: TrainConfig, worker: Worker) -> None:
     per_step = dataset.bins_per_step(len(train_rows), len(bins), config.batch.rows_per_step)
     worker.log("packed", rows=len(train_rows), bins=len(bins), per_step=per_step)
 
-    # Training
+    # Which bins make which step: from the seed alone, whatever fits into memory at once
+    order = StepOrder(len(bins), per_step, config.trainer.per_device_train_batch_size, config.trainer.seed)
+
+    # Training, with checkpoints
     trainer = PackedTrainer(
         model=model,
         args=TrainingArguments(
             **{**for_device(device, dtype), **config.trainer.model_dump(exclude_none=True)},
             output_dir=str(worker.folder / "checkpoints"),
-            gradient_accumulation_steps=max(1, round(per_step / config.trainer.per_device_train_batch_size)),
-            per_device_eval_batch_size=config.trainer.per_device_train_batch_size,
+            gradient_accumulation_steps=order.per_update,
+            per_device_eval_batch_size=order.micro,
             eval_strategy="steps" if eval_bins else "no",
             **QUIET,
         ),
@@ -82,12 +92,18 @@ def train(config: TrainConfig, worker: Worker) -> None:
         callbacks=[EventCallback(worker)],
         summed_loss=SummedLoss(model.get_base_model(), dtype),
         worker=worker,
+        order=order,
+        begins=begins,
+        checkpoints=Checkpoints(worker, config, dtype),
+        keep=config.keep,
     )
     with fast_lora(model):
         stopped = run(trainer, worker)
 
-    # What is kept, and what it changed
+    # What is kept: the best of it, or, after a Stop, what is there now; and what it changed
     worker.report("saving")
+    if not stopped:
+        worker.step = trainer.load_best()
     size = save_adapter(model, tokenizer, config.model, folder, worker.folder)
     worker.tell(Artifact("adapter", "adapter", size, worker.step))
     compare_answers(model, tokenizer, held_out or learned, ANSWER_SECONDS if stopped else None, worker)
@@ -124,21 +140,36 @@ def tokenise(
     return result.rows
 
 
+def pinned_dtype(begins: Beginning) -> torch.dtype | None:
+    """That of the checkpoint: a CPU that is about as fast in two must not change between them."""
+    if begins.checkpoint is None:
+        return None
+    dtype: torch.dtype = getattr(torch, begins.checkpoint.dtype)
+    return dtype
+
+
+def start_from_parent(model: Any, parent: str, worker: Worker) -> None:
+    """The parent job's adapter becomes the model's; a fresh optimiser goes on from it."""
+    start_from(model, worker.folder / "start")
+    worker.log("parent", parent=parent)
+
+
 def run(trainer: PackedTrainer, worker: Worker) -> bool:
-    """Train to the end, with a last evaluation; whether a person stopped it on the way.
+    """Train to the end; whether a person stopped it on the way: then with a checkpoint of the last step.
 
     Raises StopRequested if not one step was done: then there is nothing to keep.
     """
     try:
-        trainer.train()
-        if trainer.eval_dataset and trainer.evaluated_at != worker.step:
-            trainer.evaluate()
+        with worker.unstoppable():  # but between two micro-batches, where the trainer asks
+            trainer.begin()
         return False
     except StopRequested:
         if worker.step == 0:
             worker.log("nothing_to_keep")
             raise
         worker.log("stopping", step=worker.step)
+        worker.report("saving")
+        trainer.save()
         return True
 
 
@@ -157,7 +188,13 @@ def compare_answers(
     asked = answers.questions(examples, tokenizer)
     if not asked:
         return
-    texts = answers.answer(model, tokenizer, [prompt for _, prompt in asked], seconds)
+    try:
+        texts = answers.answer(model, tokenizer, [prompt for _, prompt in asked], seconds)
+    except Exception as error:
+        if out_of_memory(error) is None:
+            raise
+        worker.log("answers_no_memory", level="warning")  # what was trained is safe: that's enough
+        return
     for step, given in ((0, texts[: len(asked)]), (worker.step, texts[len(asked) :])):
         for (question, _), text in zip(asked, given, strict=True):
             worker.tell(Answer(step, question, text))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -35,25 +36,40 @@ class Worker:
         self.attempt = attempt
         self.home = folder.parent.parent
         self.step = 0  # optimiser steps done
+        self.from_step = 0  # of them, those of earlier attempts
+        self.micro_batch = 0  # bins that it computes at once, 0 until that is known
         self._stopping = False
         self._patient = False
         self._told = ("", 0.0)  # the last phase told, and when
         self._writer = EventWriter(folder / "events.jsonl")
         self._reserve = folder / "events.reserve"
 
-    def begin(self) -> None:
-        """Catch the signals, say the first words. Raises OSError on a full disk."""
+    @property
+    def phase(self) -> str:
+        """The last one told."""
+        return self._told[0]
+
+    def listen(self) -> None:
+        """Catch the signals from here on, keep room for the last word. Raises OSError on a full disk."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         self._reserve.write_bytes(b"\0" * RESERVE)
-        self.tell(Attempt(self.attempt))
+
+    def begin(self, from_step: int = 0) -> None:
+        """Say the first words: which attempt it is, and how many steps of earlier ones it keeps."""
+        self.step = self.from_step = from_step
+        self.tell(Attempt(self.attempt, from_step))
         self.report("starting")
 
     def tell(self, event: Event) -> None:
         """Append an event. Raises OSError on a full disk, Superseded where another attempt writes now."""
+        self.check_owner()
+        self._writer.append(event)
+
+    def check_owner(self) -> None:
+        """Raises Superseded where another attempt writes now."""
         if owner.superseded(self.folder, self.attempt):
             raise Superseded
-        self._writer.append(event)
 
     def log(self, key: str, level: str = "info", **values: Any) -> None:
         """A line of the log: the sentence `log.<key>` of `texts/`."""
@@ -115,6 +131,8 @@ def disk_full(error: BaseException) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT)
     return any(
         (isinstance(cause, OSError) and cause.errno in full)
-        or os.strerror(errno.ENOSPC) in str(cause)  # safetensors has an error of its own for it
+        # safetensors has an error of its own for it, and torch's names a position in the file
+        or os.strerror(errno.ENOSPC) in str(cause)
+        or re.search("PytorchStreamWriter failed|unexpected pos", str(cause)) is not None
         for cause in causes(error)
     )

@@ -13,10 +13,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from qlora_ui import attempts
 from qlora_ui.config import Batch, Dataset, Lora, Model, TrainConfig, Trainer
-from qlora_ui.events import Event, EventReader
+from qlora_ui.events import Attempt, Event, EventReader, Log, Metrics
 from qlora_ui.jobs import write_folder
-from qlora_ui.training.worker import Worker
+from qlora_ui.training.resuming import announce, beginning
+from qlora_ui.training.worker import StopRequested, Worker
 
 sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]  # as the worker does
 torch.set_num_threads(1)  # the model is too small to share out
@@ -118,9 +120,23 @@ class Run:
         return [event for event in self.events if isinstance(event, kind)]
 
     def metric(self, name: str) -> list[float]:
-        from qlora_ui.events import Metrics
-
         return [event.values[name] for event in self.told(Metrics) if name in event.values]
+
+    def curve(self, name: str) -> dict[int, float]:
+        """By step, over all attempts; fails where a step was done twice on one course."""
+        points: dict[int, float] = {}
+        for event in self.events:
+            if isinstance(event, Attempt):
+                points = {step: value for step, value in points.items() if step <= event.from_step}
+            elif isinstance(event, Metrics) and name in event.values:
+                assert event.step not in points, f"step {event.step} twice"
+                points[event.step] = event.values[name]
+        return points
+
+    @property
+    def keys(self) -> list[str]:
+        """Of what it logged."""
+        return [event.key for event in self.told(Log)]
 
 
 Start = Callable[[TrainConfig], Run]
@@ -151,3 +167,40 @@ def train_here(tmp_path_factory: pytest.TempPathFactory) -> Start:
         return Run(folder, list(EventReader(folder / "events.jsonl").read()))
 
     return start
+
+
+class Killed(BaseException):
+    """Ends a training at once, as SIGKILL ends a process: nothing of ours sees to anything."""
+
+
+class Interrupted(Worker):
+    """Is stopped, or killed, at a micro-batch (counted from 1) of this attempt's training or evaluation."""
+
+    def __init__(self, folder: Path, attempt: int, how: type[BaseException], at: int, phase: str) -> None:
+        super().__init__(folder, attempt)
+        self.how, self.left, self.phase_of_end = how, at, phase
+
+    def check_stop(self) -> None:
+        if self.phase == self.phase_of_end:
+            self.left -= 1
+            if self.left == 0:
+                raise self.how
+
+
+def attempt_here(
+    folder: Path, number: int, how: type[BaseException] = StopRequested, at: int = 0, phase: str = "training"
+) -> Run:
+    """One attempt at a job, in this process, as the worker makes it; `at` 0: to the end."""
+    from qlora_ui.training.train import train
+
+    worker = Interrupted(folder, number, how, at, phase)
+    config = attempts.config(folder, number)
+    begins = beginning(worker, config)
+    announce(worker, begins)
+    try:
+        train(config, worker, begins)
+    except (StopRequested, Killed):
+        pass
+    finally:
+        worker.end()
+    return Run(folder, list(EventReader(folder / "events.jsonl").read()))

@@ -29,7 +29,7 @@ CASES = {
         UserError("row_empty_answer", file="a.jsonl", row=3, field="output"),
         "row_empty_answer",
     ),
-    "loss": (UserError("loss_not_finite", step=7), "loss_not_finite"),
+    "loss": (UserError("loss_not_finite", step=7, rows="3, 4"), "loss_not_finite"),
     "gpu memory": (
         torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB"),
         "out_of_gpu_memory",

@@ -85,8 +85,9 @@ def test_stopped_while_it_trains_it_keeps_the_adapter(
     process.popen.send_signal(signal.SIGTERM)
     assert process.ended() == owner.EXIT_STOPPED
     assert time.monotonic() - began < 10
-    (artifact,) = process.told(Artifact)
+    checkpoint, artifact = process.told(Artifact)
     assert artifact.step >= 3
+    assert (checkpoint.kind, checkpoint.path) == ("checkpoint", f"checkpoints/step-{artifact.step}")
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), process.folder / "adapter")
     assert {answer.step for answer in process.told(Answer)} == {0, artifact.step}
     assert [event.key for event in process.told(Log)][-1] == "stopping"
@@ -132,7 +133,8 @@ def test_a_loss_that_is_no_number_ends_it_with_the_step(
     process = start(tiny_config.model_copy(update={"model": model}))
     assert process.ended() == owner.EXIT_FAILED
     (failure,) = process.told(Failure)
-    assert (failure.key, failure.values) == ("loss_not_finite", {"step": 1})
+    assert (failure.key, failure.values["step"]) == ("loss_not_finite", 1)
+    assert failure.values["rows"].split(", ")[0].isdigit()
     assert "UserError" in failure.traceback
     assert not (process.folder / "adapter").exists()
 
@@ -165,7 +167,7 @@ def test_a_disk_that_takes_nothing_ends_it(
 def test_the_last_word_finds_the_place_kept_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests keep their own
     worker = Worker(tmp_path, 1)
-    worker.begin()
+    worker.listen()
     assert (tmp_path / "events.reserve").stat().st_size > 10_000
     worker.fail("disk_full", {"folder": "x"}, "Traceback")
     assert not (tmp_path / "events.reserve").exists()
