@@ -1,5 +1,7 @@
 // Puts what is known of a job into the still parts that qlora_ui/ui/monitor.py made. Everything that came from
 // a model, a file or a person is set as text, never as HTML.
+import { Keeping } from "./keeping.js";
+
 const LINES = 300;
 const CALM = 1500; // ms that a stop button rests after its meaning has changed: a double press must not kill
 
@@ -13,6 +15,7 @@ export class JobView {
     this.language = options.language;
     this.post = post;
     this.detailsUrl = detailsUrl;
+    this.keeping = new Keeping(this.el, options.texts, options.language, (...pressed) => this.act(...pressed));
     this.listen();
   }
 
@@ -62,8 +65,9 @@ export class JobView {
     this.grid.setAttribute("aria-busy", "true");
     el.download.href = adapter;
     for (const name of ["name", "state", "line", "details", "answers", "log", "next", "next-title"]) el[name].textContent = "";
-    for (const name of ["fault", "refused", "lost", "token-form", "download", "stop", "new", "delete", "ask", "command",
+    for (const name of ["fault", "refused", "lost", "token-form", "download", "stop", "delete", "ask", "command",
       "traceback", "code", "rename-form", "log-end"]) el[name].hidden = true;
+    this.keeping.clear();
     el.traceback.open = false;
     el["command-button"].setAttribute("aria-expanded", "false");
     this.answered = el["answers-title"].hidden = el["answers-none"].hidden = false;
@@ -71,19 +75,19 @@ export class JobView {
     this.progress(0);
   }
 
-  take(message) {
+  take(message, id) {
     this.grid.removeAttribute("aria-busy");
     if (message.all) this.el.log.textContent = "";
     if (message.log || message.all) this.log(message.log || []);
     if (message.answers) this.answers(message.answers);
-    if (message.job) this.row(message.job);
+    if (message.job) this.row(message.job, id);
     if (message.bar) this.bar(...message.bar);
   }
 
   bar(share, line, state, icon) {
     const { el } = this;
     this.progress(share);
-    put(el.line, this.job?.queue || line);
+    put(el.line, (this.job && this.keeping.queue(this.job)) || line);
     put(el.state, state);
     el.icon.dataset.icon = icon;
     const part = share > 0 && share < 1 ? `${Math.floor(100 * share)} %` : state;
@@ -98,7 +102,7 @@ export class JobView {
     else bar.setAttribute("aria-valuenow", Math.floor(100 * share));
   }
 
-  row(job) {
+  row(job, id) {
     const { el } = this;
     const before = this.job;
     this.job = job;
@@ -109,8 +113,8 @@ export class JobView {
     if (job.stop !== el.stop.textContent) this.calm(job.stop, before);
     el.stop.hidden = !job.stop;
     el.download.hidden = !(job.adapter && job.ended);
-    el.new.classList.toggle("primary", !job.adapter); // the one thing to press next
-    el.new.hidden = el.delete.hidden = !job.ended;
+    el.delete.hidden = !job.ended;
+    this.keeping.row(job, id);
     if (!job.ended) this.ask(false);
     el["token-form"].hidden = !job.token;
     el.fault.hidden = !job.error;
@@ -206,7 +210,7 @@ export class JobView {
     const refusal = await this.post(action, body);
     this.el.refused.hidden = !refusal;
     put(this.el.refused, refusal);
-    if (button && (refusal || button !== this.el.stop)) button.disabled = false;
+    if (button && (refusal || button === this.el["delete-yes"])) button.disabled = false;
     return !refusal;
   }
 

@@ -94,7 +94,7 @@ class Monitor {
       this.view.gone(message.gone);
       return;
     }
-    this.view.take(message);
+    this.view.take(message, this.job);
     this.charts.take(message);
     this.appended = message.all ? 0 : this.appended + (message.pts?.length || 0);
     if (this.appended > POINTS) {

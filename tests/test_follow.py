@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qlora_ui.events import Answer, Attempt, Event, EventWriter, Log, Metrics, Phase
 from qlora_ui.ui import follow
 from qlora_ui.ui.follow import LOG_LINES, RECENT, Followed
-from qlora_ui.ui.live import news
+from qlora_ui.ui.messages import news
 from qlora_ui.ui.series import Series
 
 

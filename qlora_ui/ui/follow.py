@@ -32,7 +32,7 @@ LOG_LINES = 300
 RECENT = 1000  # lines a page may be behind and still catch up
 NEAR = 1 << 20  # bytes: more than those lines have
 QUESTIONS = 12
-Line = Log | Metrics | Phase
+Line = Log | Metrics | Phase | Attempt | Failure
 STEPS = ("training", "evaluating")  # phases whose beginning the lines of their steps say already
 
 
@@ -53,6 +53,7 @@ class Followed:
         self.began: Metrics | None = None  # the first of this attempt: pace is counted from here
         self.environment: Environment | None = None
         self.failure: Failure | None = None
+        self.before: Failure | None = None  # why the attempt before this one gave up
         self.answers: dict[str, list[Answer]] = {}  # by question: before training, and the latest
         self.artifacts: dict[str, Artifact] = {}
         self._recent: deque[tuple[int, Event | None]] = deque(maxlen=RECENT)
@@ -167,6 +168,10 @@ class Followed:
             curve.cut(kept)
         for answers in self.answers.values():
             answers[:] = [answer for answer in answers if answer.step <= kept]
+        if self.metrics and self.metrics.step > kept:  # steps that are done again are not done
+            epoch = self.metrics.epoch * kept / self.metrics.step
+            self.metrics = Metrics(kept, epoch, {}, self.metrics.time)
+        self.before = self.failure
         self.phase = self.training = self.began = self.failure = None
 
     def _answer(self, event: Answer) -> None:
@@ -182,6 +187,10 @@ def log_line(event: Event | None) -> Line | None:
     """The event as a line of the log, if it is one: a phase when it begins, not how far it is."""
     match event:
         case Log():
+            return event
+        case Failure():
+            return event
+        case Attempt() if event.number > 1:
             return event
         case Metrics() if {"loss", "eval_loss"} & event.values.keys():
             return event

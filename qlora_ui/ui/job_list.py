@@ -8,16 +8,21 @@ from qlora_ui.texts import catalog, text
 from qlora_ui.ui.context import Context
 from qlora_ui.ui.monitor import script
 
-COLUMNS = ("name", "state", "progress", "model", "strength", "created", "actions")
+COLUMNS = ("name", "state", "progress", "model", "created", "size", "actions")
 SAID_BY_SCRIPT = (
     "ui.job.delete",
     "ui.job.delete_no",
     "ui.job.delete_sure",
+    "ui.jobs.delete_checkpoints",
+    "ui.jobs.delete_checkpoints_sure",
+    "ui.jobs.down",
+    "ui.jobs.queue_on",
+    "ui.jobs.queue_pause",
+    "ui.jobs.up",
     "ui.job.delete_yes",
     "ui.jobs.count",
     "ui.jobs.count_one",
     "ui.jobs.count_running",
-    "ui.jobs.deleted",
     "ui.jobs.download",
     "ui.jobs.more",
     "ui.jobs.none_found",
@@ -54,8 +59,10 @@ def _page(language: str, columns: dict[str, str]) -> str:
     return f"""
 <div class="job-row jobs-head"><h2 tabindex="-1">{say("ui.jobs.title")}</h2>
  <span class="hint" role="status" data-el="count"></span>
+ <button type="button" class="button small" data-el="pause-queue" hidden></button>
  <input type="search" placeholder="{search}" aria-label="{search}" data-el="search"></div>
 <p class="job-lost" role="status" data-el="lost" hidden></p>
+<p class="job-lost" role="status" data-el="paused" hidden>{say("ui.jobs.paused")}</p>
 <p class="job-refused" role="alert" data-el="refused" hidden></p>
 <div class="card jobs-empty" data-el="empty" hidden><p>{say("ui.jobs.empty")}</p>
  <a class="button primary" href="?" data-nav="new">{say("ui.job.new")}</a></div>

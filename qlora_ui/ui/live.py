@@ -2,10 +2,7 @@
 
 A page is sent messages as server-sent events. Each message's id is the byte offset in events.jsonl up to
 which the page then knows everything, so that it can come back after a lost connection, or to another server
-process, and miss nothing and get nothing twice. Keys of a message (`assets/monitor.js` reads them), all
-optional: `all` drop what you have, this is everything · `cut` drop points above that step · `pts` points,
-each [step, value per metric…] · `log` [time, level, sentence] · `bar` [share, line, state, icon] · `say` a
-sentence per chart · `answers` · `job` the job's row and what depends on it · `gone` the job was deleted.
+process, and miss nothing and get nothing twice. What is in a message: `messages.py`.
 """
 
 import asyncio
@@ -13,20 +10,21 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import orjson
-
-from qlora_ui.events import Answer, Attempt, Environment, Event, Log, Metrics
-from qlora_ui.jobs import Job, JobState, JobStore
+from qlora_ui.events import Answer, Attempt, Environment
+from qlora_ui.jobs import ACTIVE, Job, JobState, JobStore
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.texts import text
-from qlora_ui.ui import charts, view, wording
-from qlora_ui.ui.follow import Followed, Line, finite, log_line
+from qlora_ui.ui import around, charts, messages, view, wording
+from qlora_ui.ui.around import Around
+from qlora_ui.ui.follow import Followed
+from qlora_ui.ui.forecast import Forecast
+from qlora_ui.ui.messages import sse
 
 INTERVAL = 1.0  # seconds between two looks at a job's file
 PING = 15.0  # seconds of silence after which a connection is shown to live
 SAY = 5.0  # seconds between two sentences about a chart: a screen reader reads them
+CHILDREN = 10.0  # seconds between two looks for jobs that go on from one
 KEPT = 32  # jobs nobody looks at that stay read, to open at once
 
 
@@ -45,7 +43,9 @@ class Watched:
 
     followed: Followed
     job: Job | None = None
-    waits_for: tuple[str, ...] = ()  # while it is queued
+    around: Around = field(default_factory=Around)
+    children: tuple[Job, ...] = ()
+    asked: float = float("-inf")  # when the children were last asked for
     row: int = 0  # counts its changes
     say: int = 0  # counts the times that sentences about the charts were due
     unsaid: bool = False
@@ -69,6 +69,7 @@ class Live:
     def __init__(self, store: JobStore, scheduler: Scheduler) -> None:
         self.store = store
         self.scheduler = scheduler
+        self.forecast = Forecast(store)
         self._watched: OrderedDict[str, Watched] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -138,35 +139,48 @@ class Live:
 
     async def _look(self, job_id: str, watched: Watched) -> None:
         """Read what is new, off the event loop, and wake the pages if anything is."""
+        starts = await self._starts(job_id)
         async with watched.lock:
             before = watched.seen
-            await asyncio.to_thread(self._read, job_id, watched)
+            await asyncio.to_thread(self._read, job_id, watched, starts)
             watched.looked = time.monotonic()
             if watched.seen != before:
                 watched.made.clear()
                 news, watched.news = watched.news, asyncio.Event()
                 news.set()
 
-    def _read(self, job_id: str, watched: Watched) -> None:
+    async def _starts(self, job_id: str) -> float | None:
+        """When a queued job will start, so far as that is known."""
+        job = self.store.get(job_id)
+        if job is None or job.state is not JobState.QUEUED or job.held or self.scheduler.paused:
+            return None
+        left = [wording.left((await self.now(other.id))[1]) for other in self.store.all(ACTIVE)]
+        return await asyncio.to_thread(self._forecast_of, job, left)
+
+    def _forecast_of(self, job: Job, left: list[float | None]) -> float | None:
+        slots = len(self.scheduler.gpus()) or 1
+        starts = self.forecast.starts(around.in_line(job, self.scheduler), left, slots)
+        return starts and round(starts / 60) * 60.0  # shown by the minute, sent when that changes
+
+    def _read(self, job_id: str, watched: Watched, starts: float | None) -> None:
         artifacts = len(watched.followed.artifacts)
         job = self.store.get(job_id)  # first: what an ended worker wrote is then all there
         watched.unsaid |= watched.followed.read()
-        waits_for = self._waits_for(job) if job and job.state == JobState.QUEUED else ()
-        changed = (job, waits_for, artifacts) != (
+        if job and time.monotonic() - watched.asked > CHILDREN:
+            watched.asked = time.monotonic()
+            watched.children = around.descendants(job, self.scheduler)
+        now = around.look(job, self.scheduler, starts, watched.children) if job else Around()
+        changed = (job, now, artifacts) != (
             watched.job,
-            watched.waits_for,
+            watched.around,
             len(watched.followed.artifacts),
         )
         if changed or not watched.row:
-            watched.job, watched.waits_for = job, waits_for
+            watched.job, watched.around = job, now
             watched.row += 1
         if watched.unsaid and (changed or time.monotonic() - watched.said >= SAY):
             watched.unsaid, watched.said = False, time.monotonic()
             watched.say += 1
-
-    def _waits_for(self, job: Job) -> tuple[str, ...]:
-        token = ("token",) if self.scheduler.waits_for_token(job) else ()
-        return (*(other.id for other in view.before(job, self.store)), *token)
 
     def _message(self, watched: Watched, language: str, seen: Seen) -> bytes:
         """What a page lacks that has `seen` so much; made once for all pages that lack the same."""
@@ -178,68 +192,21 @@ class Live:
     def _make(self, watched: Watched, language: str, seen: Seen) -> bytes:
         followed, job = watched.followed, watched.job
         if job is None:
-            return _sse(0, {"gone": text(language, "ui.job.no_such")})
+            return sse(0, {"gone": text(language, "ui.job.no_such")})
         events = followed.since(seen.offset)
-        message = everything(language, followed) if events is None else news(language, events)
-        waits = self.scheduler.waits_for_token(job)
+        message = (
+            messages.everything(language, followed) if events is None else messages.news(language, events)
+        )
         kinds = {type(event) for event in events or ()}
         if seen.row != watched.row or Environment in kinds:
-            message["job"] = view.job(language, job, followed, self.store, waits)
+            message["job"] = view.job(language, job, followed, watched.around, self.store)
         if seen.say != watched.say:
             message["say"] = charts.sentences(language, followed.series)
         if kinds & {Answer, Attempt}:
             message["answers"] = view.answers(language, followed)
         if events != [] or seen.row != watched.row:
-            message["bar"] = view.bar(language, job, followed, waits)
-        return _sse(followed.offset, message) if message else b""
-
-
-def everything(language: str, followed: Followed) -> dict[str, Any]:
-    """For a page that knows nothing, or nothing that is still true."""
-    curves = {name: [[_short(x), _short(y)] for x, y in curve] for name, curve in followed.series.items()}
-    return {
-        "all": curves,
-        "log": [_line(language, line) for line in followed.log],
-        "answers": view.answers(language, followed),
-    }
-
-
-def news(language: str, events: list[Event]) -> dict[str, Any]:
-    """Points and log lines of some events. Points that a later attempt takes back are not among them."""
-    message: dict[str, Any] = {}
-    points: list[list[Any]] = []
-    for event in events:
-        if isinstance(event, Attempt):
-            message["cut"] = min(event.from_step, message.get("cut", event.from_step))
-            points = [point for point in points if point[0] <= event.from_step]
-        elif isinstance(event, Metrics):
-            points.append(_point(event))
-        if (line := log_line(event)) is not None:
-            message.setdefault("log", []).append(_line(language, line))
-    if points:
-        message["pts"] = points
-    return message
-
-
-def _point(event: Metrics) -> list[Any]:
-    values = finite(event)
-    row = [event.step, *(_short(values[name]) if name in values else None for name in charts.METRICS)]
-    while row[-1] is None:
-        row.pop()
-    return row
-
-
-def _short(value: float) -> float:
-    return value if isinstance(value, int) else float(f"{value:.5g}")
-
-
-def _line(language: str, line: Line) -> list[Any]:
-    level = line.level if isinstance(line, Log) else "info"
-    return [int(line.time), level, wording.log_line(language, line)]
-
-
-def _sse(offset: int, message: dict[str, Any]) -> bytes:
-    return b"id: %d\ndata: %s\n\n" % (offset, orjson.dumps(message))
+            message["bar"] = view.bar(language, job, followed, watched.around.waits_for_token)
+        return sse(followed.offset, message) if message else b""
 
 
 async def _within(news: asyncio.Event, seconds: float) -> bool:

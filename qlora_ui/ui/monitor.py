@@ -6,12 +6,20 @@ from html import escape
 
 import gradio as gr
 
-from qlora_ui.texts import text
+from qlora_ui.texts import catalog, text
 from qlora_ui.ui import charts
 from qlora_ui.ui.context import Context
 from qlora_ui.ui.routes import NAME, assets
 
 SAID_BY_SCRIPT = {
+    "ago": "ui.job.ago",
+    "days": "ui.time.days",
+    "hours": "ui.time.hours",
+    "minutes": "ui.time.minutes",
+    "now": "ui.job.now",
+    "retry": "ui.memory.retry",
+    "seconds": "ui.time.seconds",
+    "starts": "ui.job.starts",
     "copied": "ui.job.copied",
     "copy": "ui.job.copy",
     "log_none": "ui.job.log_none",
@@ -27,7 +35,7 @@ def build(language: str, context: Context) -> gr.HTML:
         "language": language,
         "charts": charts.described(language),
         "metrics": charts.METRICS,
-        "texts": {name: text(language, key) for name, key in SAID_BY_SCRIPT.items()},
+        "texts": {name: catalog(language)[key] for name, key in SAID_BY_SCRIPT.items()},
     }
     return gr.HTML(
         _page(language),
@@ -69,6 +77,7 @@ def _page(language: str) -> str:
  </div>
  <aside class="card job-aside">
   <h2>{say("details")}</h2><dl class="kv" data-el="details"></dl>
+  <ul class="job-chain" data-el="chain"></ul>
   <h2 data-el="answers-title">{say("answers")}</h2>
   <p class="hint" data-el="answers-none">{say("answers_none")}</p><div data-el="answers"></div>
   <h2 data-el="next-title" data-done="{say("next_title_done")}" data-wait="{say("next_title")}"></h2>
@@ -92,9 +101,13 @@ def _head(say: Callable[[str], str]) -> str:
 <div class="prog" role="progressbar" aria-label="{say("progress")}" aria-valuemin="0" aria-valuemax="100"
  data-el="progress"><div></div></div>
 <p class="hint job-line" data-el="line"></p>
+<ul class="hint job-kept" data-el="kept"></ul>
+<p class="job-changed" data-el="changed" hidden></p>
+<p class="job-lost" role="status" data-el="silent" hidden></p>
 <p class="job-lost" role="status" data-el="lost" hidden></p>
 <div class="job-fault" role="alert" data-el="fault" hidden>
- <p><b data-el="what"></b></p><p data-el="do"></p></div>
+ <p><b data-el="what"></b></p><p data-el="figures" hidden></p><p data-el="do"></p></div>
+<div class="job-plan" data-el="plan" hidden><h3>{say("plan")}</h3><ul data-el="plan-list"></ul></div>
 <form class="job-form" data-el="token-form" hidden>
  <label>{say("token_label")}<input type="password" data-el="token-input" autocomplete="off"></label>
  <button class="button primary">{say("token_give")}</button>
@@ -102,9 +115,13 @@ def _head(say: Callable[[str], str]) -> str:
 </form>
 <p class="job-refused" role="alert" data-el="refused" hidden></p>
 <div class="job-buttons">
- <a class="button primary" data-el="download" download hidden>{say("download")}</a>
+ <button type="button" class="button" data-el="resume" hidden></button>
+ <a class="button" data-el="download" download hidden>{say("download")}</a>
  <button type="button" class="button" data-el="stop" hidden></button>
- <a class="button" href="?" data-nav="new" data-el="new" hidden>{say("new")}</a>
+ <button type="button" class="button" data-el="pause" hidden></button>
+ <a class="button" data-nav="new" data-el="further" hidden>{say("further")}</a>
+ <a class="button" data-nav="new" data-el="from" hidden>{say("from")}</a>
+ <button type="button" class="button" data-el="notify" hidden>{say("notify")}</button>
  <button type="button" class="button" data-el="command-button" aria-expanded="false"
   disabled>{say("command")}</button>
  <button type="button" class="button" data-el="delete" hidden>{say("delete")}</button>

@@ -35,6 +35,14 @@ def _view(page: gr.Blocks, language: str, context: Context) -> None:
     with gr.Column(elem_id="view-job", elem_classes="view"):
         monitor.build(language, context)
     gr.HTML(glossary.entries(language), elem_id="glossary", apply_default_css=False)
+    beacon = {"language": language, "notified": text(language, "ui.job.notified")}
+    gr.HTML(
+        "",
+        html_template="",
+        elem_id="beacon",
+        apply_default_css=False,
+        js_on_load=monitor.script("beacon.js", beacon),
+    )
     Wiring(drawn, context).connect(page)
     page.load(
         lambda: _badge(language, context),

@@ -17,31 +17,35 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from qlora_ui.jobs import ACTIVE, Job, JobState, JobStore
+from qlora_ui.jobs import Job, JobStore
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.texts import LANGUAGES, text
 from qlora_ui.ui import archive, security, view
+from qlora_ui.ui.actions import NAME as NAME
+from qlora_ui.ui.actions import Actions, Refused
+from qlora_ui.ui.listing import JobList
 from qlora_ui.ui.live import Live
 
 BASE = "/gradio_api/qlora"
 OWN = Path(__file__).parents[2] / "assets"
 BOKEH = ("bokeh.min.js", "bokeh-api.min.js")
-FILES = ("monitor.js", "job_view.js", "charts.js", "jobs.js", "monitor.css")
+FILES = (
+    "monitor.js",
+    "job_view.js",
+    "keeping.js",
+    "charts.js",
+    "jobs.js",
+    "rows.js",
+    "beacon.js",
+    "monitor.css",
+    "jobs.css",
+)
 TAIL = 64 * 1024  # bytes of worker.log shown
-NAME = 120  # letters of a job's name, as in TrainConfig
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 NEVER = {"Cache-Control": "no-store"}
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class Refused(Exception):
-    """A request that is answered with a sentence: key of the text, HTTP status, values."""
-
-    def __init__(self, key: str, status: int, **values: object) -> None:
-        super().__init__(key)
-        self.key, self.status, self.values = key, status, values
 
 
 class Routes:
@@ -51,6 +55,8 @@ class Routes:
         self.store = store
         self.scheduler = scheduler
         self.live = Live(store, scheduler)
+        self.list = JobList(self.live)
+        self.actions = Actions(scheduler, self.list.sizes)
 
     def all(self) -> list[Route]:
         """For `launch(app_kwargs={"routes": …})`."""
@@ -58,6 +64,8 @@ class Routes:
         return [
             Route(f"{BASE}/assets/{{version}}/{{name}}", _asset),
             Route(f"{BASE}/jobs", _answered(self.jobs)),
+            Route(f"{BASE}/now", _answered(self.now)),
+            Route(f"{BASE}/queue/{{action}}", _answered(self.act_on_queue), methods=["POST"]),
             Route(f"{one}/events", _answered(self.events)),
             Route(f"{one}/details", _answered(self.details)),
             Route(f"{one}/adapter.zip", _answered(self.adapter)),
@@ -65,13 +73,12 @@ class Routes:
         ]
 
     async def jobs(self, request: Request) -> Response:
-        """All jobs, newest first, as rows of the list; 304 if the page has them already."""
-        language = _language(request)
-        rows = []
-        for job in reversed(self.store.all()):
-            followed = (await self.live.now(job.id))[1] if job.state in ACTIVE else None
-            rows.append(view.row(language, job, followed, self.store, self.scheduler.waits_for_token(job)))
-        return _unless_known(request, {"jobs": rows})
+        """The list: what works, what waits in its order, what has ended; 304 if the page has it already."""
+        return _unless_known(request, await self.list.whole(_language(request)))
+
+    async def now(self, request: Request) -> Response:
+        """What every page shows: how many jobs run, how far they are, which have just ended."""
+        return _unless_known(request, await self.list.now(_language(request)))
 
     async def events(self, request: Request) -> Response:
         """A job's server-sent events, from the byte offset that the page knows."""
@@ -106,39 +113,20 @@ class Routes:
         )
 
     async def act(self, request: Request) -> Response:
-        """Do something to a job: stop, rename, delete, token. The scheduler alone changes states."""
+        """Do something to a job (`actions.py`). The scheduler alone changes states."""
         job = self._job(request)
-        actions = {"stop": self._stop, "rename": self._rename, "delete": self._delete, "token": self._token}
-        action = actions.get(request.path_params["action"])
+        return await self._do(request, self.actions.of_job.get(request.path_params["action"]), job)
+
+    async def act_on_queue(self, request: Request) -> Response:
+        """Pause the queue, or let it go on."""
+        return await self._do(request, self.actions.of_queue.get(request.path_params["action"]))
+
+    async def _do(self, request: Request, action: Callable[..., None] | None, *what: Job) -> Response:
         # A browser says where a POST comes from, and the middleware has let only our own pages pass.
         if action is None or "origin" not in request.headers:
             raise Refused("ui.refused.action", 400)
-        await asyncio.to_thread(action, job, await _body(request))
+        await asyncio.to_thread(action, *what, await _body(request))
         return JSONResponse({}, headers=NEVER)
-
-    def _stop(self, job: Job, body: dict[str, object]) -> None:
-        # Asked to stop a second time, the scheduler kills: only if that is what the person read and pressed.
-        kill = job.state is JobState.STOPPING
-        if kill is not body.get("kill", False) or not self.scheduler.stop(job.id):
-            raise Refused("ui.refused.state", 409)
-
-    def _rename(self, job: Job, body: dict[str, object]) -> None:
-        name = " ".join(str(body.get("name", "")).split())
-        if len(name) > NAME:
-            raise Refused("ui.refused.name", 400, most=NAME)
-        self.store.rename(job.id, name)
-
-    def _delete(self, job: Job, body: dict[str, object]) -> None:
-        if not self.store.delete(job.id):
-            raise Refused("ui.refused.state", 409)
-
-    def _token(self, job: Job, body: dict[str, object]) -> None:
-        token = str(body.get("token", "")).strip()
-        if not security.is_token(token):
-            raise Refused("ui.refused.token", 400)
-        if not self.scheduler.waits_for_token(job):
-            raise Refused("ui.refused.state", 409)
-        self.scheduler.give_token(job.id, token)
 
     def _job(self, request: Request) -> Job:
         job_id = request.path_params["job_id"]

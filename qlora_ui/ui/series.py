@@ -34,9 +34,14 @@ class Series:
 
     def cut(self, from_step: int) -> None:
         """Drop every point with a step above `from_step`."""
+        if self.last is None or self.last[0] <= from_step:
+            return
         kept = [point for point in self if point[0] <= from_step]
         self._empty()
-        self.first, self.last = (kept[0], kept[-1]) if kept else (None, None)
+        if kept:
+            self.last = kept[-1]
+        else:
+            self.first = self.last = None
         for point in kept:
             self._merge(point[0] // self._width, point, point)
 

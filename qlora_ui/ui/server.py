@@ -72,7 +72,8 @@ def _ours(host: str) -> bool:
 
 def _options(settings: Settings, routes: Routes) -> dict[str, Any]:
     look = theme.look()
-    look["head"] += f'<link rel="stylesheet" href="{assets()}/monitor.css">'
+    for name in ("monitor.css", "jobs.css"):
+        look["head"] += f'<link rel="stylesheet" href="{assets()}/{name}">'
     return {
         **look,
         "server_name": settings.host,

@@ -7,10 +7,13 @@ import re
 from typing import Any
 
 from qlora_ui.events import Answer
-from qlora_ui.jobs import ACTIVE, ENDED, Job, JobState, JobStore
+from qlora_ui.jobs import ENDED, Job, JobState, JobStore
 from qlora_ui.texts import text
-from qlora_ui.ui import wording
+from qlora_ui.texts.quantities import size
+from qlora_ui.ui import keeping, memory_plan, sizes, wording
+from qlora_ui.ui.around import Around
 from qlora_ui.ui.follow import Followed
+from qlora_ui.ui.sizes import Taken
 
 STOP = {
     JobState.QUEUED: "ui.job.stop_queued",
@@ -19,36 +22,65 @@ STOP = {
     JobState.STOPPING: "ui.job.kill",
 }
 
+PAUSES = (JobState.QUEUED, JobState.STARTING, JobState.RUNNING)
 PARENT = re.compile(r"[0-9a-f]{10}")  # ids that `TrainConfig.parent` takes
 
 
-def before(job: Job, store: JobStore) -> list[Job]:
-    """The jobs a queued one waits for: those that run, then those queued earlier."""
-    queued = [other for other in store.all([JobState.QUEUED]) if other.created < job.created]
-    return store.all(ACTIVE) + queued
-
-
-def job(
-    language: str, job: Job, followed: Followed, store: JobStore, waits_for_token: bool
-) -> dict[str, Any]:
-    """What of a job's page changes with its row: name, what can be done, what is said of its end."""
+def job(language: str, job: Job, followed: Followed, around: Around, store: JobStore) -> dict[str, Any]:
+    """What of a job's page changes with its row: name, what can be done, what is kept, what is said of its
+    end."""
     adapter = has_adapter(job, store)
-    queued = job.state is JobState.QUEUED
-    queue = wording.queue(language, before(job, store), waits_for_token) if queued else ""
+    folder = store.folder(job.id)
+    error = wording.error(language, job)
+    if error and around.changes:
+        error["do"] = text(language, "ui.memory.do")
     return {
         "name": wording.name(language, job),
         "state": str(job.state),
         "ended": job.state in ENDED,
-        "stop": text(language, STOP[job.state]) if job.state in STOP else "",
+        **buttons(language, job, around.saved is not None),
         "adapter": adapter,
-        "token": waits_for_token,
-        "queue": queue,
-        "error": wording.error(language, job),
+        "from": job.state in ENDED,
+        "further": can_be_parent(job, store),
+        "token": around.waits_for_token,
+        "queue": queue(language, job, around),
+        "starts": around.starts,
+        "silent": text(language, "ui.job.silent", minutes=around.silent) if around.silent else "",
+        "kept": keeping.kept(language, job, followed, around.saved),
+        "changed": keeping.changed(language, job, followed),
+        "chain": keeping.chain(language, around),
+        "error": error,
+        "figures": memory_plan.figures(language, job) if around.changes else "",
+        "plan": memory_plan.shown(language, job, folder, around.changes),
         "details": wording.details(language, job, followed),
-        "command": wording.command(store.folder(job.id)),
-        "next": wording.what_next(language, job, adapter),
+        "command": wording.command(folder),
+        "next": wording.what_next(language, job, adapter, around.saved is not None),
         "code": wording.code(job, store.home) if adapter else "",
     }
+
+
+def buttons(language: str, job: Job, saved: bool) -> dict[str, Any]:
+    """Labels of what can be done to a job in its state, "" for what can't; `kill`: Stop means it now."""
+    can_resume = job.held or job.state in (JobState.STOPPED, JobState.FAILED)
+    goes_on = saved or (job.held and not job.attempt)
+    labels = {
+        "stop": STOP.get(job.state, ""),
+        "pause": "ui.job.pause" if job.state in PAUSES and not job.held else "",
+        "resume": ("ui.job.resume" if goes_on else "ui.job.resume_anew") if can_resume else "",
+    }
+    said = {name: text(language, key) if key else "" for name, key in labels.items()}
+    return {**said, "kill": job.state is JobState.STOPPING}
+
+
+def queue(language: str, job: Job, around: Around) -> str:
+    """What a queued job waits for; "" for any other."""
+    if job.state is not JobState.QUEUED or job.held:
+        return ""
+    if around.waits_for_token:
+        return text(language, "ui.job.queue_token")
+    if around.queue_paused:
+        return text(language, "ui.job.queue_paused")
+    return wording.queue(language, around.before, around.place)
 
 
 def bar(language: str, job: Job, followed: Followed, waits_for_token: bool) -> list[Any]:
@@ -70,9 +102,12 @@ def answers(language: str, followed: Followed) -> list[dict[str, Any]]:
     ]
 
 
-def row(language: str, job: Job, followed: Followed | None, store: JobStore, waits: bool) -> dict[str, Any]:
-    """A job as a row of the list; `followed` of one that works."""
+def row(
+    language: str, job: Job, followed: Followed | None, waits: bool, taken: Taken | None
+) -> dict[str, Any]:
+    """A job as a row of the list; `followed` of one that works; `taken`: its size, once it is measured."""
     share = wording.share(job, followed) if followed else None
+    saved = taken is not None and taken.checkpoints > 0
     return {
         "id": job.id,
         "name": wording.name(language, job),
@@ -83,16 +118,17 @@ def row(language: str, job: Job, followed: Followed | None, store: JobStore, wai
         "model": wording.model(job.config),
         "strength": wording.strength(job.config),
         "created": int(job.created),
-        "stop": text(language, STOP[job.state]) if job.state in STOP else "",
-        "kill": job.state is JobState.STOPPING,
+        **buttons(language, job, saved),
         "ended": job.state in ENDED,
-        "adapter": job.state in ENDED and has_adapter(job, store),
+        "adapter": job.state in ENDED and taken is not None and taken.adapter,
+        "size": size(taken.whole) if taken else "",
+        "saved": size(taken.checkpoints) if taken and saved else "",
     }
 
 
 def has_adapter(job: Job, store: JobStore) -> bool:
     """Whether there is something to download."""
-    return (store.folder(job.id) / "adapter" / "adapter_model.safetensors").is_file()
+    return sizes.has_adapter(store.folder(job.id))
 
 
 def can_be_parent(job: Job, store: JobStore) -> bool:

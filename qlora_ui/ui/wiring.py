@@ -13,6 +13,7 @@ import gradio as gr
 from qlora_ui import checks, models
 from qlora_ui.config import TrainConfig
 from qlora_ui.data.examples import Inspection, inspect
+from qlora_ui.errors import UserError
 from qlora_ui.presets import PRESETS, active
 from qlora_ui.texts import error_text, text
 from qlora_ui.ui import refill, summary
@@ -167,6 +168,11 @@ class Wiring:
             job = self.context.scheduler.submit(config, _token(config, token))
         except Invalid as error:
             return [self._refusal(self._in_order(error.problems)), gr.skip()]
+        except UserError as error:  # the parent's adapter went away this moment
+            return [
+                self._refusal([], " ".join(error_text(self.language, error.key, error.values))),
+                gr.skip(),
+            ]
         except OSError as error:
             what, do = error_text(self.language, "not_queued", {"reason": error.strerror or str(error)})
             return [self._refusal([], f"{what} {do}"), gr.skip()]

@@ -1,17 +1,20 @@
 """What a job's page says of a job, in the reader's language: state, progress, details, log lines."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from qlora_ui.config import TrainConfig
-from qlora_ui.events import Log, Metrics, Phase
+from qlora_ui.events import Attempt, Failure, Log, Metrics, Phase
 from qlora_ui.jobs import ENDED, Job, JobState
 from qlora_ui.models import demo_folder
 from qlora_ui.texts import catalog, error_text, text
 from qlora_ui.texts.quantities import duration, number, size
-from qlora_ui.ui.follow import Followed
+from qlora_ui.ui.follow import Followed, Line
 from qlora_ui.ui.numbers import count, percent
 
+BYTES = ("asked", "free", "used", "limit")
 LINE = 2000  # letters of a log line; what is longer is in worker.log
 ICONS = {
     JobState.QUEUED: "waiting",
@@ -48,6 +51,10 @@ def state(language: str, job: Job, phase: Phase | None = None, waits_for_token: 
     """The state in a word or two; of a running job, its phase."""
     if waits_for_token:
         return text(language, "ui.job.needs_token")
+    if job.held:
+        return text(language, "ui.job.paused")
+    if job.after_stop == "pause":
+        return text(language, "ui.job.pausing")
     if job.state == JobState.STOPPED:
         return text(language, f"state.stopped.{job.reason or 'user'}")
     if job.state == JobState.RUNNING and phase:
@@ -57,6 +64,8 @@ def state(language: str, job: Job, phase: Phase | None = None, waits_for_token: 
 
 
 def icon(job: Job, waits_for_token: bool = False) -> str:
+    if job.held:
+        return "paused"
     return "key" if waits_for_token else ICONS.get(job.state, "busy")
 
 
@@ -64,27 +73,27 @@ def share(job: Job, followed: Followed) -> float | None:
     """How much is done, 0 to 1; None while nobody can know."""
     if job.state == JobState.FINISHED:
         return 1.0
-    if job.state == JobState.QUEUED:
-        return 0.0
-    phase = followed.phase
-    if followed.training:
+    phase = followed.phase if job.state != JobState.QUEUED else None
+    if followed.training and followed.training.total:
         return min(1.0, _step(followed) / followed.training.total)
     if phase and phase.total and job.state not in ENDED:
         return min(1.0, phase.done / phase.total)
-    return 0.0 if job.state in ENDED else None
+    return 0.0 if job.state in (*ENDED, JobState.QUEUED) else None
 
 
 def progress(language: str, job: Job, followed: Followed) -> str:
     """The line under the bar: how far, how long."""
-    if job.state == JobState.QUEUED:
-        return ""
     parts = _steps(language, job, followed) if followed.training else []
-    if job.state in ENDED:
+    if job.held:
+        parts.append(text(language, "ui.job.paused_line"))
+    elif job.state == JobState.QUEUED:
+        return ""
+    elif job.state in ENDED:
         parts += filter(None, [ended(language, job)])
     elif job.state is JobState.STOPPING:
         parts.append(text(language, "ui.job.stopping"))
     elif followed.training and followed.phase and followed.phase.name == "training":
-        parts += _left(language, followed)
+        parts.append(_left(language, followed))
     elif followed.phase:
         parts += _phase(language, followed.phase)
     return " · ".join(parts)
@@ -106,12 +115,19 @@ def _steps(language: str, job: Job, followed: Followed) -> list[str]:
     return [step, text(language, "ui.job.epoch_of", epoch=epoch, total=f"{trainer.num_train_epochs:g}")]
 
 
-def _left(language: str, followed: Followed) -> list[str]:
+def left(followed: Followed) -> float | None:
+    """Seconds until all steps are done, from the pace of this attempt; None while it is not known."""
     began, now, training = followed.began, followed.metrics, followed.training
     if not began or not now or not training or now.step <= began.step:
-        return [text(language, "ui.job.measuring")]
-    pace = (now.time - began.time) / (now.step - began.step)
-    return [text(language, "ui.job.left", time=duration(language, pace * (training.total - now.step)))]
+        return None
+    return (now.time - began.time) / (now.step - began.step) * (training.total - now.step)
+
+
+def _left(language: str, followed: Followed) -> str:
+    seconds = left(followed)
+    if seconds is None:
+        return text(language, "ui.job.measuring")
+    return text(language, "ui.job.left", time=duration(language, seconds))
 
 
 def _phase(language: str, phase: Phase) -> list[str]:
@@ -138,15 +154,14 @@ def ended(language: str, job: Job) -> str:
     return text(language, "ui.job.took", time=duration(language, job.ended - job.started))
 
 
-def queue(language: str, waiting: list[Job], waits_for_token: bool) -> str:
-    """What a queued job waits for; `waiting`: the jobs before it, oldest first."""
-    if waits_for_token:
-        return text(language, "ui.job.queue_token")
+def queue(language: str, waiting: Sequence[Job], place: int) -> str:
+    """What a queued job waits for; `waiting`: the jobs before it, those that run first."""
     if not waiting:
         return text(language, "ui.job.next")
+    first = name(language, waiting[0])
     if len(waiting) == 1:
-        return text(language, "ui.job.behind_one", name=name(language, waiting[0]))
-    return text(language, "ui.job.behind", count=len(waiting), name=name(language, waiting[0]))
+        return text(language, "ui.job.behind_one", name=first)
+    return text(language, "ui.job.behind", place=place, count=len(waiting), name=first)
 
 
 def error(language: str, job: Job) -> dict[str, str] | None:
@@ -156,7 +171,7 @@ def error(language: str, job: Job) -> dict[str, str] | None:
     fault = job.error or {}
     key, values = str(fault.get("key", "")), fault.get("values") or {}
     try:
-        what, todo = error_text(language, key, values)
+        what, todo = error_text(language, key, spoken(language, values))
     except (KeyError, IndexError, ValueError, TypeError):
         said = ", ".join(f"{name}: {value}" for name, value in values.items())
         what = text(language, "ui.job.unknown_error", said=" · ".join(filter(None, (key, said))))
@@ -164,21 +179,38 @@ def error(language: str, job: Job) -> dict[str, str] | None:
     return {"what": what, "do": todo}
 
 
-def log_line(language: str, line: Log | Metrics | Phase) -> str:
+def spoken(language: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A fault's values as they stand in its sentence: a phase by its name, bytes as sizes."""
+    said = {name: size(value) for name, value in values.items() if name in BYTES and is_number(value)}
+    if isinstance(phase := values.get("phase"), str):
+        said["phase"] = catalog(language).get(f"phase.{phase}", phase)
+    return {**values, **said}
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def log_line(language: str, line: Line) -> str:
     """A line's sentence; of one that this version has no sentence for, its own words."""
     try:
         said = _said(language, line)
     except (KeyError, IndexError, ValueError, TypeError):
-        values = line.values.items() if isinstance(line, Log | Metrics) else ()
-        key = line.key if isinstance(line, Log) else type(line).__name__.lower()
+        values = line.values.items() if isinstance(line, Log | Metrics | Failure) else ()
+        key = line.key if isinstance(line, Log | Failure) else type(line).__name__.lower()
         said = " ".join([key, *(f"{name}={value}" for name, value in values)])
     return said if len(said) <= LINE else said[:LINE] + "…"
 
 
-def _said(language: str, line: Log | Metrics | Phase) -> str:
+def _said(language: str, line: Line) -> str:
     match line:
         case Log():
             return text(language, f"log.{line.key}", **line.values)
+        case Attempt():
+            key = "log.attempt" if line.from_step else "log.attempt_anew"
+            return text(language, key, number=line.number, step=f"{line.from_step:,}")
+        case Failure():
+            return " ".join(error_text(language, line.key, spoken(language, line.values)))
         case Phase():
             return text(language, "log.phase", phase=text(language, f"phase.{line.name}"))
         case Metrics():
@@ -206,12 +238,15 @@ def command(folder: Path) -> str:
     return f"python -m qlora_ui train {config} --home {home}"
 
 
-def what_next(language: str, job: Job, adapter: bool) -> str:
+def what_next(language: str, job: Job, adapter: bool, saved: bool) -> str:
     """What a person can do with the job now."""
     if job.state not in ENDED:
         return text(language, "ui.job.next_wait")
-    ending = {JobState.FINISHED: "done", JobState.FAILED: "failed"}.get(job.state, "stopped")
-    return text(language, f"ui.job.next_{ending}{'_kept' if adapter and ending != 'done' else ''}")
+    if job.state is JobState.FINISHED:
+        return text(language, "ui.job.next_done")
+    ending = "failed" if job.state is JobState.FAILED else "stopped"
+    left = "_kept" if adapter else "_saved" if saved else ""
+    return text(language, f"ui.job.next_{ending}{left}")
 
 
 def code(job: Job, home: Path) -> str:

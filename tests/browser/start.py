@@ -1,4 +1,4 @@
-"""The real server with `tests.fake_training` as its worker: a test's stand-in for `app.py`."""
+"""The real server with `tests.browser.keeper` as its worker: a test's stand-in for `app.py`."""
 
 from qlora_ui.jobs import JobStore
 from qlora_ui.launchers.local import LocalLauncher
@@ -10,7 +10,7 @@ from qlora_ui.ui.server import serve
 def main() -> None:
     settings = from_env()
     store = JobStore(settings.home)
-    scheduler = Scheduler(store, LocalLauncher("tests.fake_training"), devices=lambda: [""])
+    scheduler = Scheduler(store, LocalLauncher("tests.browser.keeper"), devices=lambda: [""])
     scheduler.start()
     try:
         serve(settings, store, scheduler)

@@ -1,4 +1,4 @@
-"""Jobs for the browser tests: real worker processes (`tests.fake_training`) in the server's home, which the
+"""Jobs for the browser tests: real worker processes (`tests.browser.keeper`) in the server's home, which the
 scheduler finds as it finds those of `python -m qlora_ui train`."""
 
 import json
@@ -9,23 +9,26 @@ from pathlib import Path
 
 from qlora_ui.config import TrainConfig
 from qlora_ui.events import Event, EventWriter
-from qlora_ui.jobs import write_folder
+from qlora_ui.folders import write_folder
 from qlora_ui.launchers.local import LocalLauncher
 from tests.browser.conftest import App
 from tests.waiting import until
 
+WAITS = ("wait", "keep")
+
 
 class Worked:
-    """One job: what its worker does is said by the config's name (`wait`, `finish`, `fail`)."""
+    """One job: what its worker does is said by the config's name (`wait`, `finish`, `fail`; `keep`, `memory`:
+    `keeper.py`)."""
 
     def __init__(self, app: App, does: str, events: Iterable[Event] = ()) -> None:
         self.app = app
         self.id = secrets.token_hex(5)
         self.folder: Path = app.home / "jobs" / self.id
         write_folder(self.folder, TrainConfig(name=does))
-        launcher = LocalLauncher("tests.fake_training")
+        launcher = LocalLauncher("tests.browser.keeper")
         handle = launcher.submit(self.folder, 1, {})
-        if does != "wait":
+        if does not in WAITS:
             until(lambda: launcher.poll([handle])[handle].code is not None)
         self.write(*events)
         until(lambda: self.row(), "the scheduler did not find the job")

@@ -1,0 +1,94 @@
+"""The list of all jobs as its page is sent it, and the little that every page asks for."""
+
+import time
+from typing import Any
+
+from qlora_ui.jobs import ACTIVE, ENDED, Job
+from qlora_ui.texts import text
+from qlora_ui.texts.quantities import size
+from qlora_ui.ui import view, wording
+from qlora_ui.ui.follow import Followed
+from qlora_ui.ui.live import Live
+from qlora_ui.ui.sizes import Sizes
+
+RECENT = 900.0  # seconds for which a job that ended is still told to pages that may have missed it
+WAIT = 0.1  # seconds that a list waits for sizes; what is not measured by then comes with the next one
+
+
+class JobList:
+    """Rows of jobs; those of ended ones are made once."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.store = live.store
+        self.scheduler = live.scheduler
+        self.sizes = Sizes(live.store)
+        self._rows: dict[tuple[str, str], tuple[object, dict[str, Any]]] = {}
+        self._ended: tuple[float, list[Job]] = (float("-inf"), [])
+
+    async def whole(self, language: str) -> dict[str, Any]:
+        """What works, what waits in the order in which it starts, what has ended, newest first."""
+        jobs = self.store.all()
+        await self.sizes.measure(jobs, WAIT)
+        queue = self.store.queue()
+        active = [job for job in jobs if job.state in ACTIVE]
+        ended = sorted((job for job in jobs if job.state in ENDED), key=lambda job: -job.created)
+        rows = [await self._moving(language, job) for job in active]
+        for at, job in enumerate(queue):
+            first, last = at == 0, at == len(queue) - 1
+            rows.append({**await self._moving(language, job), "place": at + 1, "first": first, "last": last})
+        rows += [self._still(language, job) for job in ended]
+        self._drop({job.id for job in jobs})
+        total = text(language, "ui.jobs.total", size=size(self.sizes.total())) if jobs else ""
+        return {"jobs": rows, "paused": self.scheduler.paused, "total": total}
+
+    async def now(self, language: str) -> dict[str, Any]:
+        """Jobs that work or wait, and those that ended a moment ago, by id: what a title and an icon say."""
+        live = [*self.store.all(ACTIVE), *self.store.queue()]
+        found = {}
+        for job in live:
+            followed = await self._followed(job)
+            waits = self.scheduler.waits_for_token(job)
+            found[job.id] = {
+                "name": wording.name(language, job),
+                "state": wording.state(language, job, followed.phase if followed else None, waits),
+                "icon": wording.icon(job, waits),
+                "share": wording.share(job, followed) if followed else 0,
+            }
+        for job in self._just_ended():
+            found[job.id] = {
+                "name": wording.name(language, job),
+                "state": wording.state(language, job),
+                "icon": wording.icon(job),
+                "share": 1,
+                "ended": True,
+            }
+        running = sum(job.state in ACTIVE for job in live)
+        said = text(language, "ui.jobs.count_running", count=running) if running else ""
+        return {"running": said, "jobs": found}
+
+    def _just_ended(self) -> list[Job]:
+        asked, jobs = self._ended
+        if time.monotonic() - asked > 1:  # many pages ask
+            jobs = [job for job in self.store.all(ENDED) if (job.ended or 0) > time.time() - RECENT]
+            self._ended = (time.monotonic(), jobs)
+        return jobs
+
+    async def _moving(self, language: str, job: Job) -> dict[str, Any]:
+        waits = self.scheduler.waits_for_token(job)
+        return view.row(language, job, await self._followed(job), waits, self.sizes.of(job))
+
+    async def _followed(self, job: Job) -> Followed | None:
+        """The events of a job that has any."""
+        return (await self.live.now(job.id))[1] if job.state in ACTIVE or job.attempt else None
+
+    def _still(self, language: str, job: Job) -> dict[str, Any]:
+        taken = self.sizes.of(job)
+        key, state = (language, job.id), (job, taken)
+        if key not in self._rows or self._rows[key][0] != state:
+            self._rows[key] = (state, view.row(language, job, None, False, taken))
+        return self._rows[key][1]
+
+    def _drop(self, there: set[str]) -> None:
+        for key in [key for key in self._rows if key[1] not in there]:
+            del self._rows[key]
