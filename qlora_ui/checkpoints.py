@@ -17,6 +17,7 @@ from qlora_ui.config import TrainConfig
 FOLDER = "checkpoints"
 MANIFEST = "checkpoint.json"
 PART = ".part"  # the end of a name that is not yet one, or no longer
+OLD = ".old" + PART  # what is about to be replaced
 CHUNK = 1 << 20  # bytes read at once
 
 Way = Literal["exact", "epoch", "anew"]
@@ -93,10 +94,16 @@ def remove(path: Path) -> None:
 
 
 def tidy(job: Path) -> None:
-    """Remove what a crash in the middle of a save left. Only for the worker that owns the job."""
-    for part in [*job.glob("*" + PART), *(job / FOLDER).glob("*" + PART)]:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
+    """Remove what a crash in the middle of a save left, or put back what was about to be replaced. Only for
+    the worker that owns the job."""
+    for folder in (job, job / FOLDER):
+        for old in folder.glob("*" + OLD):
+            final = old.with_name(old.name.removesuffix(OLD))
+            if not final.exists():
+                old.rename(final)
+        for part in folder.glob("*" + PART):
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def way(before: TrainConfig, after: TrainConfig) -> Way:

@@ -10,10 +10,12 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from qlora_ui import attempts, checkpoints, owner
 from qlora_ui.errors import Stopped
+from qlora_ui.events import Ended
 from qlora_ui.training.resuming import announce, beginning
 from qlora_ui.training.worker import StopRequested, Superseded, Worker
 
@@ -28,7 +30,10 @@ def main() -> int:
         return owner.EXIT_FAILED
     worker = Worker(folder, arguments.attempt)
     try:
-        return work(worker)
+        code = work(worker)
+        with suppress(OSError, Superseded):
+            worker.tell(Ended(code))
+        return code
     finally:
         worker.end()
 

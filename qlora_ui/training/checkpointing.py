@@ -137,7 +137,7 @@ class CheckpointedTrainer(Trainer):  # type: ignore[misc]
             loss = self.held_out_loss()
         self._evaluating = False
         self.fruitless = 0 if loss < self.best_loss else self.fruitless + 1
-        self.best_loss = min(loss, self.best_loss)
+        self.best_loss = min(self.best_loss, loss)  # NaN is not less
         metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -161,6 +161,8 @@ class CheckpointedTrainer(Trainer):  # type: ignore[misc]
         if self.checkpoints.here(step):
             if loss is not None:
                 self.checkpoints.amend(step, loss=loss, fruitless=self.fruitless, unevaluated=False)
+            return
+        if step == self.begins.step:
             return
         done = (step - self.shift) // self._per_epoch
         progress = {

@@ -14,33 +14,40 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from qlora_ui import attempts, checkpoints
-from qlora_ui.checkpoints import MANIFEST, PART, Checkpoint, Way
+from qlora_ui.checkpoints import MANIFEST, OLD, PART, Checkpoint, Way
 from qlora_ui.config import Model, TrainConfig
 from qlora_ui.events import Artifact
+from qlora_ui.failpoints import failpoint
 from qlora_ui.training.worker import Worker
 
 LAST = 2  # checkpoints kept beside the best one
 
 
 @contextmanager
-def staged(final: Path) -> Iterator[Path]:
+def staged(final: Path, worker: Worker) -> Iterator[Path]:
     """A folder to fill. It gets its name once it is whole and on the disk; what had the name goes.
 
-    Whatever is raised inside, a full disk too, leaves what was there before.
+    Whatever is raised, a full disk or a newer attempt too, leaves what was there before.
     """
-    part, old = (final.with_name(final.name + end) for end in (PART, ".old"))
+    part, old = (final.with_name(final.name + end) for end in (PART, OLD))
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
+        failpoint("save")
         yield part
+        failpoint("save")
         _flush(part)
+        worker.check_owner()
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
         raise
     shutil.rmtree(old, ignore_errors=True)
+    failpoint("rename")
     if final.exists():
         final.rename(old)
+        failpoint("rename")
     part.rename(final)
+    failpoint("rename")
     _sync(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -61,15 +68,16 @@ def _sync(path: Path) -> None:
 
 
 def save_adapter(
-    model: Any, tokenizer: PreTrainedTokenizerBase, source: Model, base: Path, folder: Path
+    model: Any, tokenizer: PreTrainedTokenizerBase, source: Model, base: Path, worker: Worker
 ) -> int:
-    """Write `folder/adapter`, a normal PEFT folder, and return its size in bytes. On a full disk raises what
+    """Write `adapter/`, a normal PEFT folder, and return its size in bytes. On a full disk raises what
     the libraries raise."""
     # Where the base model can be had again: its Hub id, not a place in this machine's cache.
     adapter = model.peft_config["default"]
     adapter.base_model_name_or_path = source.name_or_path if source.source == "hub" else str(base)
     adapter.revision = source.revision if source.source == "hub" else None
-    with staged(folder / "adapter") as part:
+    folder = worker.folder
+    with staged(folder / "adapter", worker) as part:
         # Never asks the Hub whether the vocabulary grew: it did not.
         model.save_pretrained(part, save_embedding_layers=False)
         tokenizer.save_pretrained(part)
@@ -95,7 +103,7 @@ class Checkpoints:
         A full disk raises what the libraries raise, and the checkpoints before it stay.
         """
         final = self.job / checkpoints.FOLDER / f"step-{step}"
-        with staged(final) as part:
+        with staged(final, self.worker) as part:
             write(part)
             files = sorted(path for path in part.iterdir() if path.is_file())
             manifest = {
@@ -110,7 +118,6 @@ class Checkpoints:
                 "checksums": {path.name: checkpoints.checksum(path) for path in files},
             }
             (part / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-            self.worker.check_owner()
         path = str(final.relative_to(self.job))
         self.worker.tell(Artifact("checkpoint", path, sum(manifest["files"].values()), step))
         self._prune()

@@ -27,7 +27,7 @@ from qlora_ui.training.weights import start_from
 from qlora_ui.training.worker import StopRequested, Worker
 
 FROM_SCRATCH = Beginning()
-ANSWER_SECONDS = 5.0  # after a Stop: all must end within 10 seconds
+ANSWERED = 7.0  # seconds after a Stop by which the answers must be there: all must end within 10
 
 
 def train(config: TrainConfig, worker: Worker, begins: Beginning = FROM_SCRATCH) -> None:
@@ -104,9 +104,9 @@ def train(config: TrainConfig, worker: Worker, begins: Beginning = FROM_SCRATCH)
     worker.report("saving")
     if not stopped:
         worker.step = trainer.load_best()
-    size = save_adapter(model, tokenizer, config.model, folder, worker.folder)
+    size = save_adapter(model, tokenizer, config.model, folder, worker)
     worker.tell(Artifact("adapter", "adapter", size, worker.step))
-    compare_answers(model, tokenizer, held_out or learned, ANSWER_SECONDS if stopped else None, worker)
+    compare_answers(model, tokenizer, held_out or learned, worker)
     if stopped:
         raise StopRequested
 
@@ -174,11 +174,7 @@ def run(trainer: PackedTrainer, worker: Worker) -> bool:
 
 
 def compare_answers(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: list[Example],
-    seconds: float | None,
-    worker: Worker,
+    model: Any, tokenizer: PreTrainedTokenizerBase, examples: list[Example], worker: Worker
 ) -> None:
     """Ask the model a few questions with and without its adapter.
 
@@ -186,7 +182,8 @@ def compare_answers(
     then would hold up the first step.
     """
     asked = answers.questions(examples, tokenizer)
-    if not asked:
+    seconds = ANSWERED - worker.stopped_for if worker.stopping() else None
+    if not asked or (seconds is not None and seconds < 1):
         return
     try:
         texts = answers.answer(model, tokenizer, [prompt for _, prompt in asked], seconds)

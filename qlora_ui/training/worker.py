@@ -1,6 +1,7 @@
 """The worker of one attempt: what it tells the page, and how it is stopped. Imports nothing heavy."""
 
 import errno
+import math
 import os
 import re
 import signal
@@ -39,6 +40,7 @@ class Worker:
         self.from_step = 0  # of them, those of earlier attempts
         self.micro_batch = 0  # bins that it computes at once, 0 until that is known
         self._stopping = False
+        self._stopped_at = math.inf
         self._patient = False
         self._told = ("", 0.0)  # the last phase told, and when
         self._writer = EventWriter(folder / "events.jsonl")
@@ -86,6 +88,11 @@ class Worker:
         self._told = (phase, now)
         self.tell(Phase(phase, done, total, unit, rate))
 
+    @property
+    def stopped_for(self) -> float:
+        """Seconds since a person pressed Stop."""
+        return time.monotonic() - self._stopped_at
+
     def stopping(self) -> bool:
         return self._stopping
 
@@ -113,6 +120,7 @@ class Worker:
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True
+        self._stopped_at = min(self._stopped_at, time.monotonic())
         if not self._patient:
             self._patient = True  # the exception is on its way; a second signal must not disturb the end
             raise StopRequested
