@@ -13,16 +13,16 @@ from qlora_ui import config_file, owner, settings
 from qlora_ui.config import Dataset, Model, TrainConfig
 from qlora_ui.errors import UserError
 from qlora_ui.folders import write_folder
+from qlora_ui.jobs import JobState
 from qlora_ui.launchers import LAUNCHERS
-from qlora_ui.launchers.base import Life
+from qlora_ui.launchers.base import Launcher, Life
 from qlora_ui.outcome import last_attempt, outcome
 from qlora_ui.presets import PRESETS, demo_config
-from qlora_ui.terminal import Interrupts, follow
+from qlora_ui.terminal import Interrupts, run, say
 from qlora_ui.texts import text
 from qlora_ui.texts.spoken import language, sentences
 
 LAUNCHER = "local"
-BAD_CONFIG = 2  # as argparse ends on bad arguments
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             return int(chosen.run(chosen))
         except ValidationError as error:
             sys.stderr.write("\n".join(config_file.problems(error, language())) + "\n")
-            return BAD_CONFIG
+            return owner.EXIT_FAILED
         except BrokenPipeError:  # `… jobs | head`
             return 0
 
@@ -49,19 +49,37 @@ def init(chosen: argparse.Namespace) -> int:
 
 
 def train(chosen: argparse.Namespace) -> int:
-    """Train in the foreground; the page adopts the folder. Returns the worker's exit code."""
-    config = config_file.read(chosen.config)
+    """Train in the foreground, a new job or one that goes on; the page follows. Returns the exit code."""
     home = chosen.home.absolute() if chosen.home else settings.from_env().home
-    folder = home / "jobs" / secrets.token_hex(5)
     launcher = LAUNCHERS[LAUNCHER]()
     interrupts = Interrupts()  # before the start: none may be lost
     try:
-        write_folder(folder, config)
-        handle = launcher.submit(folder, 1, {})
+        if chosen.resume:
+            folder, attempt = _resumable(home, chosen.resume, launcher)
+        else:
+            folder, attempt = home / "jobs" / secrets.token_hex(5), 1
+            write_folder(folder, config_file.read(chosen.config))
+        say(text(language(), "cli.job", id=folder.name, folder=folder))
+        return run(launcher, folder, attempt, interrupts)
     except OSError as error:
         raise UserError("home_unwritable", home=str(home), reason=error.strerror or str(error)) from error
-    print(text(language(), "cli.job", id=folder.name, folder=folder), flush=True)
-    return follow(launcher, folder, handle, interrupts)
+
+
+def _resumable(home: Path, job_id: str, launcher: Launcher) -> tuple[Path, int]:
+    """A job's folder and its next attempt. Raises UserError `no_such_job`, `job_runs`, `job_finished`."""
+    jobs = home / "jobs"
+    if not jobs.is_dir() or job_id not in (path.name for path in jobs.iterdir()):
+        raise UserError("no_such_job", id=job_id, home=str(home))
+    folder = jobs / job_id
+    last = last_attempt(folder)
+    handle = launcher.reattach(folder, last or 1)
+    if handle is not None:
+        poll = launcher.poll([handle])[handle]
+        if poll.life is not Life.ENDED:
+            raise UserError("job_runs", id=job_id)
+        if outcome(folder, last, poll.code, asked=False)[0] is JobState.FINISHED:
+            raise UserError("job_finished", id=job_id)
+    return folder, last + 1
 
 
 def jobs(chosen: argparse.Namespace) -> int:
@@ -130,7 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     starts.add_argument("--model", default="demo", help=text(spoken, "cli.help.model"))
     starts.add_argument("--data", default="demo", help=text(spoken, "cli.help.data"))
     trains = command(train, "train")
-    trains.add_argument("config", type=Path, metavar="CONFIG.json", help=text(spoken, "cli.help.config"))
+    what = trains.add_mutually_exclusive_group(required=True)
+    config = text(spoken, "cli.help.config")
+    what.add_argument("config", type=Path, nargs="?", metavar="CONFIG.json", help=config)
+    what.add_argument("--resume", metavar="ID", help=text(spoken, "cli.help.resume"))
     for user in (trains, command(jobs, "jobs")):
         user.add_argument("--home", type=Path, help=text(spoken, "cli.help.home"))
     return parser

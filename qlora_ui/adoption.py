@@ -35,7 +35,9 @@ class Folders:
             try:
                 if job_id not in known:
                     self._adopt(job_id, young, device)
-                elif (job := self._store.get(job_id)) and job.state not in ACTIVE:
+                elif job := self._store.get(job_id):
+                    if job.state in ACTIVE:
+                        continue  # another look once it has ended
                     self._catch_up(job, device)
             except (OSError, ValueError) as error:
                 log.warning("%s is passed over: %s", self._store.folder(job_id), error)
@@ -73,7 +75,7 @@ class Folders:
             return None
         fields: dict[str, Any] = {"attempt": attempt, "overrides": attempts.overrides(folder, attempt)}
         poll = self._launcher.poll([handle])[handle]
-        if poll.life is not Life.ENDED:
+        if poll.life not in (Life.ENDED, Life.LOST):
             return JobState.RUNNING, {**fields, "handle": handle, "device": device()}
         # Nobody here asked it to stop: whoever ran it did.
         state, ended = outcome(folder, attempt, poll.code, asked=poll.code == owner.EXIT_STOPPED)

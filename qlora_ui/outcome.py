@@ -13,7 +13,6 @@ from qlora_ui import attempts, owner
 from qlora_ui.events import Attempt, Ended, Failure, Phase, parse
 from qlora_ui.jobs import JobState
 from qlora_ui.launchers.base import Life, Poll
-from qlora_ui.texts.quantities import size
 
 EXIT_FILE = re.compile(r"exit\.(\d+)\.json")
 TELLING = re.compile(rb'\{"event": "(attempt|phase|failure|ended)"')
@@ -118,10 +117,10 @@ def _killed(record: dict[str, Any], phase: str) -> dict[str, Any]:
     """By SIGKILL, without our asking: the kernel, for memory, or somebody; with the last minute's figures."""
     if not record.get("memory"):
         return {"key": "worker_killed", "values": {}}
-    _, used, available = record["memory"][-1]
-    values = {"used": size(used), "available": size(available), "phase": phase or "starting"}
+    _, used, free = record["memory"][-1]
+    values = {"used": used, "free": free, "phase": phase or "starting"}
     if record["oom_kill"]:
-        return {"key": "killed_for_memory", "values": {**values, "peak": size(record["peak"])}}
+        return {"key": "killed_for_memory", "values": {**values, "used": record["peak"]}}
     return {"key": "worker_killed_using", "values": values}
 
 

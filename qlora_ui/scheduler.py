@@ -152,11 +152,11 @@ class Scheduler:
     def tick(self) -> None:
         """Bring every job's state up to what is true, and start what can start."""
         with self._lock:
-            self._folders.look(lambda: [*self._free(), *self._devices()][0])
             for job in self.store.all(ACTIVE):
                 if not job.handle:
                     self._recover(job)
             self._follow()
+            self._folders.look(lambda: [*self._free(), *self._devices()][0])
             self._start_queued()
 
     def _run(self) -> None:

@@ -13,16 +13,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from qlora_ui import owner
+from qlora_ui import attempts, owner
 from qlora_ui.errors import UserError
 from qlora_ui.events import Answer, Artifact, Event, EventReader, Log, Metrics, Phase
 from qlora_ui.jobs import ACTIVE, ENDED, Job, JobState
-from qlora_ui.launchers.base import Launcher, Life
-from qlora_ui.outcome import last_attempt, outcome
+from qlora_ui.launchers.base import Launcher, Life, Poll
+from qlora_ui.outcome import again, outcome
 from qlora_ui.presets import short_demo_config
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.texts import catalog, error_text, text
-from qlora_ui.texts.quantities import number, size
+from qlora_ui.texts.quantities import number, size, spoken
 from qlora_ui.texts.spoken import language
 
 LOOK = 0.2  # seconds between two looks at the events
@@ -30,11 +30,21 @@ tqdm.monitor_interval = 0  # no thread of its own
 PLAIN_LINES = 20  # about so many lines of progress, where there is no terminal to draw a bar in
 
 
-class Screen:
-    """Prints the events of one job."""
+def say(words: str) -> None:
+    """Print a sentence, above the bar if there is one. Where nobody reads any more (`… | head`), silently."""
+    try:
+        # A model's answer or a file's name must not steer the terminal.
+        tqdm.write("".join(c if c.isprintable() or c == "\n" else "�" for c in words), file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def __init__(self, folder: Path, language: str) -> None:
-        self._reader = EventReader(folder / "events.jsonl")
+
+class Screen:
+    """Prints the events of one job, those to come: what was told before, others have shown."""
+
+    def __init__(self, folder: Path, language: str, old: int = 0) -> None:
+        self._reader = EventReader(folder / "events.jsonl", old)
         self._folder = folder
         self._language = language
         self._draws = sys.stdout.isatty()
@@ -57,13 +67,7 @@ class Screen:
                 self.say("cli.answers", question=question, before=before.answer, after=after.answer)
 
     def say(self, key: str, **values: object) -> None:
-        """Print a sentence, above the bar if there is one."""
-        self._write(text(self._language, key, **values))
-
-    def _write(self, words: str) -> None:
-        # A model's answer or a file's name must not steer the terminal.
-        tqdm.write("".join(c if c.isprintable() or c == "\n" else "�" for c in words), file=sys.stdout)
-        sys.stdout.flush()
+        say(text(self._language, key, **values))
 
     def _show(self, event: Event) -> None:
         match event:
@@ -128,7 +132,7 @@ class Screen:
             line = text(self._language, f"log.{event.key}", **event.values)
         except (KeyError, IndexError, ValueError):  # written by a version that has other sentences
             line = f"{event.key} {event.values}"
-        self._write(line)
+        say(line)
 
     def _name(self, phase: Phase) -> str:
         return catalog(self._language).get(f"phase.{phase.name}", phase.name)
@@ -145,6 +149,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
+        self.passed_on = 0  # of them, to a worker
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._count)
 
@@ -152,23 +157,41 @@ class Interrupts:
         self.count += 1
 
 
-def follow(launcher: Launcher, folder: Path, handle: str, interrupts: Interrupts) -> int:
-    """Show a job of `train` to its end; Ctrl-C saves and stops, a second one kills. Returns the exit code."""
-    screen = Screen(folder, language())
-    passed_on = 0
-    while (poll := launcher.poll([handle])[handle]).life is not Life.ENDED:
-        if interrupts.count > passed_on:
-            screen.say("cli.killing" if passed_on else "cli.stopping")
-            launcher.stop(handle, force=passed_on > 0)
-            passed_on += 1
-        screen.update()
-        time.sleep(LOOK)
-    screen.update()
+def run(launcher: Launcher, folder: Path, attempt: int, interrupts: Interrupts) -> int:
+    """Start an attempt and show it to its end, and those after it that start by themselves. Ctrl-C saves and
+    stops, a second one kills. Returns the exit code. Raises OSError where nothing can be started."""
+    events = folder / "events.jsonl"
+    screen = Screen(folder, language(), events.stat().st_size if events.exists() else 0)
+    overrides = attempts.overrides(folder, attempt - 1)
+    while True:
+        attempts.write(folder, attempt, overrides)
+        poll = _follow(launcher, launcher.submit(folder, attempt, {}), screen, interrupts)
+        added = None if interrupts.count else again(folder, attempt, poll)
+        if added is None:
+            break
+        overrides |= added
+        attempt += 1
+        screen.hide()
+        if added:
+            screen.say("cli.again", micro_batch=overrides.get(attempts.MICRO_BATCH))
     screen.close()
-    state, fields = outcome(folder, last_attempt(folder) or 1, poll.code, asked=passed_on > 0)
+    state, fields = outcome(folder, attempt, poll.code, asked=interrupts.count > 0)
     _say_end(screen, state, fields, folder)
     codes = {JobState.FINISHED: owner.EXIT_FINISHED, JobState.STOPPED: owner.EXIT_STOPPED}
     return codes.get(state, owner.EXIT_FAILED)
+
+
+def _follow(launcher: Launcher, handle: str, screen: Screen, interrupts: Interrupts) -> Poll:
+    """Show one attempt to its end."""
+    while (poll := launcher.poll([handle])[handle]).life not in (Life.ENDED, Life.LOST):
+        if interrupts.count > interrupts.passed_on:
+            screen.say("cli.killing" if interrupts.passed_on else "cli.stopping")
+            launcher.stop(handle, force=interrupts.passed_on > 0)
+            interrupts.passed_on += 1
+        screen.update()
+        time.sleep(LOOK)
+    screen.update()
+    return poll
 
 
 class Doorman:
@@ -237,6 +260,6 @@ def _say_end(screen: Screen, state: JobState, fields: Mapping[str, Any], folder:
 
 def _reason(key: str, values: dict[str, Any]) -> tuple[str, str]:
     try:
-        return error_text(language(), key, values)
+        return error_text(language(), key, spoken(language(), values))
     except (KeyError, IndexError, ValueError):  # of a version that has other sentences
         return f"{key} {values}", ""

@@ -10,6 +10,8 @@ from qlora_ui.jobs import Job, JobStore
 from qlora_ui.launchers.base import Life, Poll
 from qlora_ui.scheduler import Scheduler
 
+DEFAULT = TrainConfig()
+
 
 class FakeLauncher:
     """Keeps workers in a dictionary: it outlives the scheduler, as real workers do."""
@@ -77,8 +79,14 @@ class Home:
     def states(self, *jobs: Job) -> list[str]:
         return [self.job(job).state.value for job in jobs]
 
-    def run(self, token: str = "") -> Job:
-        job = self.scheduler.submit(TrainConfig(), token)
+    def run(self, token: str = "", config: TrainConfig = DEFAULT) -> Job:
+        job = self.scheduler.submit(config, token)
+        self.scheduler.tick()
+        return self.job(job)
+
+    def end(self, job: Job, code: int | None) -> Job:
+        """Its worker ends, and the scheduler sees it."""
+        self.launcher.end(self.job(job), code)
         self.scheduler.tick()
         return self.job(job)
 

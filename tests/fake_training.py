@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qlora_ui import owner
-from qlora_ui.config import TrainConfig
-from qlora_ui.events import Answer, Artifact, Attempt, EventWriter, Failure, Metrics, Phase
+from qlora_ui import attempts, owner
+from qlora_ui.events import Answer, Artifact, Attempt, Ended, EventWriter, Failure, Metrics, Phase
 
 STEPS = 5
 
@@ -21,6 +20,7 @@ STEPS = 5
 class Fake:
     def __init__(self, folder: Path, attempt: int) -> None:
         self.folder = folder
+        self.micro_batch = attempts.config(folder, attempt).trainer.per_device_train_batch_size
         self.events = EventWriter(folder / "events.jsonl")
         self.events.append(Attempt(attempt))
         self.asked = False
@@ -42,6 +42,14 @@ class Fake:
     def fail(self) -> int:
         self.events.append(Failure("disk_full", {"folder": "/somewhere"}, "Traceback …"))
         return owner.EXIT_FAILED
+
+    def hungry(self) -> int:
+        """Has memory for two packs at once."""
+        self.events.append(Phase("training", 0, STEPS, "steps"))
+        if self.micro_batch <= 2:
+            return self.finish()
+        self.events.append(Failure("out_of_memory", {"micro_batch": self.micro_batch}, "Traceback …"))
+        return owner.EXIT_OUT_OF_MEMORY
 
     def crash(self) -> int:
         """Ends like a worker whose libraries do not load: no event says why."""
@@ -83,12 +91,13 @@ class Fake:
         adapter.mkdir(exist_ok=True)
         (adapter / "adapter_model.safetensors").write_bytes(b"weights")
         self.events.append(Artifact("adapter", "adapter", 7))
+        self.events.append(Ended(code))
         self.events.close()
         return code
 
 
 def main(folder: Path, attempt: int) -> int:
-    name = TrainConfig.model_validate_json((folder / "config.json").read_bytes()).name
+    name = attempts.config(folder, attempt).name
     if name == "unborn":  # dies before its claim
         return 5
     if not owner.claim(folder, attempt):

@@ -86,7 +86,7 @@ def test_each_problem_of_a_config_is_said(
 ) -> None:
     monkeypatch.setenv("LC_ALL", {"en": "C.UTF-8", "zh": "zh_CN.UTF-8"}[language])
     (tmp_path / "bad.json").write_text(json.dumps(BAD))
-    assert main(["train", str(tmp_path / "bad.json"), "--home", str(tmp_path / "home")]) == 2
+    assert main(["train", str(tmp_path / "bad.json"), "--home", str(tmp_path / "home")]) == 1
     said = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
     assert set(said) == set(SAID)
     if language == "en":
@@ -112,6 +112,19 @@ def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     assert "cannot be written to" in exits(
         ["train", str(tmp_path / "c.json"), "--home", str(tmp_path / "home")]
     )
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    home = ["--home", str(tmp_path)]
+    assert "no job abc" in exits(["train", "--resume", "abc", *home])
+    folder = tmp_path / "jobs" / "abc"
+    write_folder(folder, TrainConfig())
+    assert "no job ../jobs/abc" in exits(["train", "--resume", "../jobs/abc", *home])
+    owner.claim(folder, 1)
+    assert "abc is running" in exits(["train", "--resume", "abc", *home]), "this very process"
+    (folder / "exit.1.json").write_text('{"code": 0}')
+    assert "is finished" in exits(["train", "--resume", "abc", *home])
+    assert exits(["train", *home]) == exits(["train", "c.json", "--resume", "abc"]) == 2, "one of both"
 
 
 def test_jobs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

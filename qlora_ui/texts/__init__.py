@@ -27,8 +27,6 @@ def error_text(language: str, key: str, values: dict[str, Any]) -> tuple[str, st
     """What happened and what to do about it, for a `UserError`'s or a `Failure` event's key and values."""
     if isinstance(values.get("reason"), str):
         values = {**values, "reason": reason(language, values["reason"])}
-    if f"phase.{values.get('phase')}" in catalog(language):
-        values = {**values, "phase": text(language, f"phase.{values['phase']}")}
     return text(language, f"error.{key}.what", **values), text(language, f"error.{key}.do", **values)
 
 

@@ -1,8 +1,11 @@
 """Sizes, times and counts as a person reads them, in their language."""
 
-from qlora_ui.texts import text
+from typing import Any
+
+from qlora_ui.texts import catalog, text
 
 SIZES = ("B", "kB", "MB", "GB", "TB")
+BYTES = ("asked", "free", "used", "limit")  # names of a fault's values
 
 
 def size(value: float) -> str:
@@ -36,3 +39,15 @@ def number(value: float) -> str:
         return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def spoken(language: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A fault's values as they stand in its sentence: bytes as sizes, a phase by its name."""
+    said = {name: size(value) for name, value in values.items() if name in BYTES and is_number(value)}
+    if isinstance(phase := values.get("phase"), str):
+        said["phase"] = catalog(language).get(f"phase.{phase}", phase)
+    return {**values, **said}
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

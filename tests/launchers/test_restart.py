@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from qlora_ui import owner
-from qlora_ui.config import TrainConfig
+from qlora_ui.attempts import MICRO_BATCH
+from qlora_ui.config import TrainConfig, Trainer
 from qlora_ui.jobs import Job, JobState, JobStore
 from qlora_ui.launchers.local import ROOT, LocalLauncher
 from qlora_ui.scheduler import Scheduler
@@ -19,6 +20,7 @@ from tests.sessions import end_sessions
 from tests.waiting import until
 
 MODULE = "tests.fake_training"
+EIGHT = Trainer(per_device_train_batch_size=8)
 
 
 class Server:
@@ -34,7 +36,7 @@ class Server:
         self.store.close()
 
     def submit(self, name: str) -> Job:
-        return self.scheduler.submit(TrainConfig(name=name))
+        return self.scheduler.submit(TrainConfig(name=name, trainer=EIGHT))
 
     def until(self, job: Job, *states: JobState) -> Job:
         until(lambda: self.job(job).state in states, f"not {states}")
@@ -89,6 +91,42 @@ def test_worker_and_parent_killed(server: Server) -> None:
     for process in (os.getsid(pid), pid):
         os.kill(process, signal.SIGKILL)
     assert server.until(job, JobState.STOPPED).reason == "interrupted"
+    (server.store.folder(job.id) / "go").touch()
+    assert server.scheduler.resume(job.id)
+    assert server.until(job, JobState.FINISHED).attempt == 2
+
+
+def test_parent_killed_and_the_worker_ends_unseen(server: Server) -> None:
+    finishes, stops = server.submit("wait"), server.submit("wait")
+    for job in (finishes, stops):
+        pid = server.worker(job)
+        server.until(job, JobState.RUNNING)
+        os.kill(os.getsid(pid), signal.SIGKILL)
+        if job is finishes:
+            (server.store.folder(job.id) / "go").touch()
+        else:
+            os.kill(pid, signal.SIGTERM)
+    assert server.until(finishes, JobState.FINISHED).attempt == 1
+    assert server.until(stops, JobState.STOPPED).reason == "interrupted"
+
+
+def test_out_of_memory_is_tried_again_with_half_the_micro_batch(server: Server) -> None:
+    job = server.submit("hungry")
+    finished = server.until(job, JobState.FINISHED)
+    assert (finished.attempt, finished.overrides) == (3, {MICRO_BATCH: 2})
+    assert (server.store.folder(job.id) / "begun").read_text().split() == ["1", "2", "3"]
+
+
+def test_pause_and_resume(server: Server) -> None:
+    job, other = server.submit("wait"), server.submit("finish")
+    server.worker(job)
+    server.until(job, JobState.RUNNING)
+    assert server.scheduler.pause(job.id)
+    server.until(other, JobState.FINISHED)
+    assert server.until(job, JobState.QUEUED).held
+    (server.store.folder(job.id) / "go").touch()
+    assert server.scheduler.resume(job.id)
+    assert server.until(job, JobState.FINISHED).attempt == 2
 
 
 def test_stop_keeps_the_adapter_and_a_second_stop_kills(server: Server) -> None:

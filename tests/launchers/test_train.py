@@ -12,21 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from qlora_ui.config import TrainConfig
+from qlora_ui import attempts
+from qlora_ui.config import TrainConfig, Trainer
 from qlora_ui.launchers.base import Life
 from qlora_ui.launchers.local import ROOT, LocalLauncher
+from tests.sessions import end_sessions
 from tests.waiting import until
+
+EIGHT = Trainer(per_device_train_batch_size=8)
 
 
 class Trains:
     """A `train` under way."""
 
-    def __init__(self, home: Path, name: str, stdout: int, **env: str) -> None:
+    def __init__(self, home: Path, name: str, stdout: int, resume: str = "", **env: str) -> None:
         config = home / "config.json"
-        config.write_text(TrainConfig(name=name).model_dump_json())
+        config.write_text(TrainConfig(name=name, trainer=EIGHT).model_dump_json())
+        what = ["--resume", resume] if resume else [str(config)]
         self.home = home
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.launchers.start_train", "train", config, "--home", home],
+            [sys.executable, "-m", "tests.launchers.start_train", "train", *what, "--home", home],
             cwd=ROOT,
             stdout=stdout,
             stderr=subprocess.STDOUT,
@@ -48,12 +53,14 @@ class Trains:
 
 
 @contextmanager
-def train(home: Path, name: str, stdout: int = subprocess.PIPE, **env: str) -> Iterator[Trains]:
-    trains = Trains(home, name, stdout, **env)
+def train(
+    home: Path, name: str, stdout: int = subprocess.PIPE, resume: str = "", **env: str
+) -> Iterator[Trains]:
+    trains = Trains(home, name, stdout, resume, **env)
     try:
         yield trains
     finally:
-        LocalLauncher().stop(f"1:{trains.folder}", force=True)
+        end_sessions(home)
         trains.process.kill()
         trains.process.wait()
         if trains.process.stdout is not None:
@@ -140,3 +147,39 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 1 << 16)
     except OSError:  # its other end is closed: the program ended
         return b""
+
+
+def test_out_of_memory_is_tried_again_with_less(tmp_path: Path) -> None:
+    with train(tmp_path, "hungry") as trains:
+        said = trains.output()
+        assert trains.process.wait() == 0
+        assert "with 4 packs" in said and "with 2 packs" in said and said.rstrip().endswith("Finished")
+        assert said.count("Step 5 of 5") == 1
+        assert (trains.folder / "begun").read_text().split() == ["1", "2", "3"]
+        assert attempts.config(trains.folder, 3).trainer.per_device_train_batch_size == 2
+
+
+def test_a_stopped_job_is_resumed(tmp_path: Path) -> None:
+    with train(tmp_path, "wait") as first:
+        first.until_it_trains()
+        first.process.send_signal(signal.SIGINT)
+        assert first.process.wait() == 130
+        job = first.folder
+    (job / "go").touch()
+    with train(tmp_path, "wait", resume=job.name) as second:
+        said = second.output()
+        assert second.process.wait() == 0
+        assert "Step 5 of 5" in said and said.count("The adapter is in") == 1, "not what is old"
+        assert (job / "begun").read_text().split() == ["1", "2"]
+        assert [*tmp_path.glob("jobs/*")] == [job]
+
+
+def test_nobody_reads_any_more(tmp_path: Path) -> None:
+    """`train … | head -1`: the job goes on, and the exit code is the job's."""
+    with train(tmp_path, "wait") as trains:
+        assert trains.process.stdout is not None
+        trains.process.stdout.readline()
+        trains.process.stdout.close()
+        trains.until_it_trains()
+        LocalLauncher().stop(f"1:{trains.folder}")
+        assert trains.process.wait() == 130
