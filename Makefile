@@ -1,6 +1,6 @@
 # `make` lists what there is. Needs Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint types bench clean browser
+.PHONY: help demo run test chaos lint types bench clean browser
 .NOTPARALLEL:
 
 PYTHON ?= $(shell scripts/find-python)
@@ -21,6 +21,9 @@ test: .venv/.dev browser ## all tests
 	$(BIN)/python -m pytest --ignore=tests/browser
 	@# A process of their own: Playwright's event loop stays in the thread that other tests start servers in.
 	$(BIN)/python -m pytest tests/browser
+
+chaos: .venv/.dev ## 40 faults over a queue of real jobs: a quarter of an hour (SEED=N repeats one)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 lint: .venv/.dev ## style, and who may import whom
 	$(BIN)/ruff check .
