@@ -94,8 +94,8 @@ class JobList {
     const all = this.jobs.length === 1 ? this.texts.count_one : fill(this.texts.count, { count: this.jobs.length });
     const parts = this.jobs.length ? [all] : [];
     if (running) parts.push(fill(this.texts.count_running, { count: running }));
-    if (this.total) parts.push(this.total);
     put(this.el.count, parts.join(" · "));
+    put(this.el.total, this.total);
   }
 
   // Rows stay the same nodes while their job does: the keyboard's focus and an open question stay with them.

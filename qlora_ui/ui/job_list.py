@@ -58,7 +58,7 @@ def _page(language: str, columns: dict[str, str]) -> str:
     )
     return f"""
 <div class="job-row jobs-head"><h2 tabindex="-1">{say("ui.jobs.title")}</h2>
- <span class="hint" role="status" data-el="count"></span>
+ <span class="hint" role="status" data-el="count"></span><span class="hint" data-el="total"></span>
  <button type="button" class="button small" data-el="pause-queue" hidden></button>
  <input type="search" placeholder="{search}" aria-label="{search}" data-el="search"></div>
 <p class="job-lost" role="status" data-el="lost" hidden></p>

@@ -45,7 +45,8 @@ def changed(language: str, job: Job, followed: Followed) -> str:
     if not job.overrides or job.state is JobState.FAILED:
         return ""
     said = memory_plan.described(language, job.overrides, job.config)
-    ran_out = followed.before is not None and followed.before.key in memory_plan.ERRORS
+    faults = (followed.before, followed.failure)
+    ran_out = any(fault and fault.key in memory_plan.ERRORS for fault in faults)
     return text(language, "ui.job.changed_memory" if ran_out else "ui.job.changed", changes=said)
 
 

@@ -163,18 +163,15 @@ class Live:
         return starts and round(starts / 60) * 60.0  # shown by the minute, sent when that changes
 
     def _read(self, job_id: str, watched: Watched, starts: float | None) -> None:
-        artifacts = len(watched.followed.artifacts)
+        before = _shown_with_row(watched.followed)
         job = self.store.get(job_id)  # first: what an ended worker wrote is then all there
         watched.unsaid |= watched.followed.read()
         if job and time.monotonic() - watched.asked > CHILDREN:
             watched.asked = time.monotonic()
             watched.children = around.descendants(job, self.scheduler)
         now = around.look(job, self.scheduler, starts, watched.children) if job else Around()
-        changed = (job, now, artifacts) != (
-            watched.job,
-            watched.around,
-            len(watched.followed.artifacts),
-        )
+        after = _shown_with_row(watched.followed)
+        changed = (job, now, before) != (watched.job, watched.around, after)
         if changed or not watched.row:
             watched.job, watched.around = job, now
             watched.row += 1
@@ -207,6 +204,11 @@ class Live:
         if events != [] or seen.row != watched.row:
             message["bar"] = view.bar(language, job, followed, watched.around.waits_for_token)
         return sse(followed.offset, message) if message else b""
+
+
+def _shown_with_row(followed: Followed) -> object:
+    """What the job's part of a message says of its events."""
+    return (tuple(followed.artifacts.values()), followed.before)
 
 
 async def _within(news: asyncio.Event, seconds: float) -> bool:

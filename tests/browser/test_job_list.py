@@ -17,8 +17,8 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 @pytest.fixture(scope="module")
 def jobs(app: App) -> Iterator[dict[str, Worked]]:
-    """One that works, one that is done, one that failed."""
-    jobs = {does: Worked(app, does) for does in ("finish", "fail", "wait")}
+    """One that works, one that is done, two that failed."""
+    jobs = {does: Worked(app, does) for does in ("finish", "fail", "memory", "wait")}
     yield jobs
     jobs["wait"].end()
 
@@ -40,7 +40,7 @@ def test_jobs_are_listed_found_and_opened(new_page: NewPage, jobs: dict[str, Wor
     expect(row(page, jobs["finish"])).to_contain_text("Finished")
     expect(row(page, jobs["fail"])).to_contain_text("Failed")
     expect(row(page, jobs["wait"])).to_contain_text("Step 1 of 5")
-    expect(page.locator("#jobs [role=status]").first).to_have_text("3 jobs · 1 running")
+    expect(page.locator("#jobs [role=status]").first).to_have_text("4 jobs · 1 running")
     search = page.get_by_role("searchbox")
     search.fill("FINI")
     expect(page.locator("#jobs tbody tr")).to_have_count(1)

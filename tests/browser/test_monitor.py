@@ -122,7 +122,7 @@ def test_stop_saves_and_what_was_learnt_is_downloaded(new_page: NewPage, job: Wo
         page.get_by_role("link", name="Download the adapter").click()
     with zipfile.ZipFile(download.value.path()) as received:
         assert received.namelist() == ["adapter/adapter_model.safetensors", "config.json"]
-    expect(page.locator("#job aside")).to_contain_text("What was learnt until the stop is kept")
+    expect(page.locator("#job aside")).to_contain_text("What was learnt is kept")
 
 
 def test_a_name_is_given_in_place(new_page: NewPage, job: Worked) -> None:
@@ -149,7 +149,7 @@ def test_a_failure_says_what_and_how_to_mend_it(new_page: NewPage, app: App) -> 
     expect(head(page)).to_contain_text("Failed")
     expect(head(page)).to_contain_text("The disk is full")
     expect(head(page)).to_contain_text("Delete jobs or files you no longer need")
-    expect(page.get_by_role("link", name="New job").and_(page.locator(".primary"))).to_be_visible()
+    expect(page.get_by_role("button", name="Start again").and_(page.locator(".primary"))).to_be_visible()
     page.get_by_text("Technical details").click()
     expect(page.locator(".job-traceback pre")).to_contain_text("Traceback")
 

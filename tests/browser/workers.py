@@ -2,11 +2,14 @@
 scheduler finds as it finds those of `python -m qlora_ui train`."""
 
 import json
+import os
 import secrets
+import signal
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
+from qlora_ui import owner
 from qlora_ui.config import TrainConfig
 from qlora_ui.events import Event, EventWriter
 from qlora_ui.folders import write_folder
@@ -47,6 +50,12 @@ class Worked:
         ) as answer:
             jobs = json.load(answer)["jobs"]
         return next((job for job in jobs if job["id"] == self.id), None)
+
+    def kill(self) -> None:
+        """As the kernel kills a worker."""
+        owned = owner.read(self.folder)
+        assert owned is not None
+        os.kill(owned.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Let a waiting worker finish; wait for its end."""
