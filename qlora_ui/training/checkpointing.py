@@ -121,6 +121,7 @@ class CheckpointedTrainer(Trainer):  # type: ignore[misc]
             self.optimizer.param_groups, chosen, rates, scheduler.lr_lambdas, strict=True
         ):
             group.update(settings, lr=rate * factor(scheduler.last_epoch))
+        scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     # When it saves, and what
 

@@ -122,6 +122,12 @@ class Checkpoints:
         self.worker.tell(Artifact("checkpoint", path, sum(manifest["files"].values()), step))
         self._prune()
 
+    def drop(self, step: int) -> None:
+        """The checkpoint of a step, if there is one."""
+        for one in self._mine():
+            if one.step == step:
+                checkpoints.remove(one.path)
+
     def here(self, step: int) -> bool:
         """Whether the checkpoint of a step is there, from this very course."""
         return any(one.step == step for one in self._mine())

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from transformers import PrinterCallback
 
+from qlora_ui.errors import UserError
 from qlora_ui.training.base_model import memory_used
 from qlora_ui.training.checkpointing import CheckpointedTrainer
 from qlora_ui.training.dataset import IGNORED
-from qlora_ui.training.guard import LossGuard
+from qlora_ui.training.guard import PATIENCE, LossGuard
 from qlora_ui.training.loss import SummedLoss
 
 
@@ -50,7 +51,13 @@ class PackedTrainer(CheckpointedTrainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The last thing before the optimiser's step. Raises UserError loss_not_finite, loss_exploded."""
         grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        self.guard.before_update(float(grad_norm), self.accelerator.scaler, self.state.global_step + 1)
+        step = self.state.global_step + 1
+        try:
+            self.guard.before_update(float(grad_norm), self.accelerator.scaler, step)
+        except UserError:
+            if not self.guard.healthy:  # what the first of the bad steps began with was bad already
+                self.checkpoints.drop(step - PATIENCE)
+            raise
         return grad_norm
 
     def healthy(self) -> bool:
