@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from tests.chaos.world import World, send
 from tests.waiting import until
 
-PATIENCE = 120  # seconds until a fault's moment has come
-ENDS = 10  # seconds in which whoever met it ends, if it does
+PATIENCE = 300  # seconds until a fault's moment has come
+ENDS = 20  # seconds in which whoever met it ends, if it does
 # Places that the app passes, and those that a worker does; its acts, and the most passings till then.
 APP = {"launch": (("kill", "kill", "full"), 2), "update": (("kill", "kill", "stop", "full"), 6)}
 WORKER = {

@@ -25,7 +25,6 @@ from tests.chaos.verdict import finishes
 from tests.waiting import until
 
 DISK = "64m"  # of the home folder, where a tmpfs can be mounted
-WAITING = 2  # jobs that are to finish yet, after each start: there is always work to disturb
 SNAPSHOTS = 10.0  # seconds between two copies of the database
 YOUNG = 11.0  # seconds after which the app adopts a folder without a row
 
@@ -37,11 +36,13 @@ def environment() -> dict[str, str]:
 
 
 class World:
-    """A home with jobs. `within`: seconds in which each job's state must be true again."""
+    """A home with jobs. `within`: seconds in which each job's state must be true again; `waiting`: jobs that
+    are to finish yet, after each start of the app, so that there is always work to disturb."""
 
-    def __init__(self, folder: Path, within: float) -> None:
+    def __init__(self, folder: Path, within: float, waiting: int) -> None:
         self.home = folder / "home"
         self.within = within
+        self.waiting = waiting
         self.jobs: dict[str, TrainConfig] = {}
         self.cuts: dict[str, int] = {}  # lines that a fault took from a job's events
         self.supply: Iterator[TrainConfig] = iter(())  # of new jobs
@@ -70,7 +71,7 @@ class World:
                 [sys.executable, "app.py"], cwd=ROOT, env=environment() | own,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        until(lambda: self._answers() or not self.app_lives() or self.passed(), "app.py does not answer", 60)
+        until(lambda: self._answers() or not self.app_lives() or self.passed(), "app.py does not answer", 120)
 
     def app(self) -> int:
         """Its pid."""
@@ -98,7 +99,7 @@ class World:
         if failpoint or self.failpoint or not self.app_lives() or not work:
             self.close_app()
             self.thaw()
-            self._add(itertools.islice(self.supply, max(0, WAITING - work)))
+            self._add(itertools.islice(self.supply, max(0, self.waiting - work)))
             self._passed = set(self.said("failpoint "))
             self.start(failpoint)
 
