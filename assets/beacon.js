@@ -10,7 +10,7 @@ export function start(element, root, options) {
 
 class Beacon {
   constructor(root, options) {
-    Object.assign(this, { root, ...options, jobs: {}, drawn: "" });
+    Object.assign(this, { root, ...options, jobs: {}, worked: new Set(), drawn: "" });
     this.home = document.querySelector('link[rel="icon"], link[rel="shortcut icon"]')?.href || "";
     window.addEventListener("qlora:view", () => this.ask());
     document.addEventListener("visibilitychange", () => this.ask());
@@ -37,8 +37,8 @@ class Beacon {
     const link = document.querySelector('#header [data-nav="jobs"]');
     if (link) link.dataset.running = running ? ` · ${running}` : "";
     for (const [id, job] of Object.entries(jobs)) {
-      const before = this.jobs[id];
-      if (job.ended && before && !before.ended) this.tell(id, job);
+      if (!job.ended) this.worked.add(id);
+      else if (this.worked.delete(id)) this.tell(id, job);
     }
     this.jobs = jobs;
     this.button();

@@ -1,15 +1,29 @@
 """A job's events as they reach a browser: whole, small, resumed after whatever broke."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from qlora_ui.events import Answer, Attempt, Environment, Log, Metrics, Phase
+from qlora_ui.config import TrainConfig, Trainer
+from qlora_ui.events import (
+    Answer,
+    Artifact,
+    Attempt,
+    Environment,
+    EventReader,
+    Failure,
+    Log,
+    Metrics,
+    Phase,
+)
 from qlora_ui.jobs import ACTIVE, Job, JobState
+from qlora_ui.owner import EXIT_OUT_OF_MEMORY
 from tests.fake_launcher import Home
-from tests.served import Served
+from tests.served import Served, make_adapter
+from tests.test_routes import checkpoint
 
 VALUES = {
     "loss": 1.23456789,
@@ -159,6 +173,91 @@ def test_a_queued_job_says_what_it_waits_for(tmp_path: Path) -> None:
         )
     finally:
         served.stop()
+
+
+def test_what_is_kept_is_pushed_as_it_changes(served: Served) -> None:
+    job = running(served)
+    with served.events(job.id) as stream:
+        assert stream.message()["job"]["kept"] == [{"said": "Nothing is saved yet"}]
+        checkpoint(served, job)
+        (kept,) = stream.until("job")["job"]["kept"]
+        assert kept == {"said": "Last saved: step 4, {ago}", "at": 1000.0}
+        served.home.write(job, *(Metrics(n, 0, {"eval_loss": abs(n - 3)}) for n in (2, 3, 4)))
+        served.home.write(job, Artifact("adapter", "adapter", 7, 3))
+        last = stream.until("job")["job"]["kept"][-1]
+        assert last == {"said": "Adapter of step 3, the best of 3 measurements"}
+
+
+def test_a_retry_says_what_it_does_otherwise_and_why(served: Served) -> None:
+    job = served.home.scheduler.submit(TrainConfig(trainer=Trainer(per_device_train_batch_size=4)))
+    served.home.scheduler.tick()
+    fault = Failure("out_of_memory", {"phase": "training", "asked": 2 * 10**9})
+    served.home.write(job, Attempt(1), Phase("training", 0, 36, "steps"), step(1), fault)
+    served.home.launcher.end(served.home.job(job), EXIT_OUT_OF_MEMORY)
+    with served.events(job.id) as stream:
+        stream.message()
+        served.home.scheduler.tick()
+        served.home.scheduler.tick()
+        served.home.write(job, Attempt(2, 1))
+        said = stream.until("log")["log"]
+        assert "Start 2: goes on after step 1" in said[-1][2]
+    with served.events(job.id) as stream:
+        message = stream.message()
+        expected = "Ran out of memory; goes on with fewer packs at once: 2 instead of 4"
+        assert message["job"]["changed"] == expected
+        assert any(level == "warning" and "memory" in line for _, level, line in message["log"])
+
+
+def test_silence_is_said_and_nothing_is_done(served: Served) -> None:
+    job = running(served)
+    events = served.home.store.folder(job.id) / "events.jsonl"
+    long_ago = time.time() - 12 * 60 - 1
+    os.utime(events, (long_ago, long_ago))
+    with served.events(job.id) as stream:
+        assert "No sign of life for 12 minutes" in stream.message()["job"]["silent"]
+        served.home.write(job, step(2))
+        assert not stream.until("job")["job"]["silent"]
+    assert served.home.job(job).state is JobState.RUNNING
+
+
+def test_a_queued_job_says_its_place_and_when_it_starts(tmp_path: Path) -> None:
+    served = Served(Home(tmp_path, [""]))
+    try:
+        store = served.home.store
+        done = store.create(TrainConfig())
+        store.move(done.id, JobState.FINISHED, [JobState.QUEUED], started=1000.0, ended=1600.0, attempt=1)
+        job = running(served)
+        now = time.time()
+        served.home.write(job, Metrics(2, 0.2, {"loss": 1.0}, now), Metrics(7, 0.2, {"loss": 1.0}, now + 100))
+        served.home.run()  # a like job took 600 s
+        last = served.home.run()
+        with served.events(last.id) as stream:
+            message = stream.message()["job"]
+            assert message["queue"].startswith("Place 2 in the queue")
+            began = next(e.time for e in EventReader(store.folder(job.id) / "events.jsonl").read()
+                         if isinstance(e, Metrics))  # fmt: skip
+            left = (now + 100 - began) / 6 * 29
+            assert abs(message["starts"] - (time.time() + left + 600)) < 35
+            served.home.scheduler.pause(last.id)
+            held = stream.until("job")["job"]
+            assert (held["queue"], held["starts"], held["resume"]) == ("", None, "Resume")
+    finally:
+        served.stop()
+
+
+def test_the_chain_of_jobs_is_shown_both_ways(served: Served) -> None:
+    parent = served.home.run()
+    make_adapter(served.home.store.folder(parent.id))
+    served.home.launcher.end(parent, 0)
+    served.home.scheduler.tick()
+    child = served.home.scheduler.submit(TrainConfig(name="<b>more</b>", parent=parent.id))
+    with served.events(child.id) as stream:
+        (link,) = stream.message()["job"]["chain"]
+        assert (link["said"], link["id"]) == ("Goes on from", parent.id)
+    with served.events(parent.id) as stream:
+        message = stream.message()["job"]
+        assert message["chain"] == [{"said": "Went on in", "name": "<b>more</b>", "id": child.id}]
+        assert message["further"] and not message["resume"]
 
 
 def test_the_server_ends_at_once_whoever_looks(tmp_path: Path) -> None:

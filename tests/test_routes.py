@@ -1,9 +1,12 @@
 """What the page's scripts ask the server for: lists, actions, files; and how it refuses."""
 
 import io
+import json
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from qlora_ui.ui import archive
 from qlora_ui.ui.routes import BASE, TAIL, assets
 from tests.fake_launcher import Home
 from tests.served import Served, make_adapter
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,128 @@ def test_actions_do_what_was_read_and_pressed(served: Served) -> None:
     assert [force for _, force in served.home.launcher.stopped] == [False, True]
     assert served.post(f"/jobs/{job.id}/delete", {}).status_code == 409
     assert served.home.store.get(job.id)
+
+
+def checkpoint(served: Served, job: Job, step: int = 4) -> Path:
+    """As a worker writes one; returns its folder."""
+    path = served.home.store.folder(job.id) / "checkpoints" / f"step-{step}"
+    path.mkdir(parents=True)
+    (path / "adapter.safetensors").write_bytes(b"w" * 5000)
+    manifest = {
+        "step": step, "time": 1000.0, "loss": None, "dtype": "float32", "overrides": {},
+        "files": {"adapter.safetensors": 5000},
+    }  # fmt: skip
+    (path / "checkpoint.json").write_text(json.dumps(manifest))
+    return path
+
+
+def test_pause_and_resume(served: Served) -> None:
+    job = served.home.run()
+    assert served.post(f"/jobs/{job.id}/resume", {}).status_code == 409
+    assert served.post(f"/jobs/{job.id}/pause", {}).status_code == 200
+    assert served.post(f"/jobs/{job.id}/pause", {}).status_code == 409  # a double press
+    served.home.launcher.end(served.home.job(job), 130)
+    served.home.scheduler.tick()
+    paused = served.home.job(job)
+    assert (paused.state, paused.held) == (JobState.QUEUED, True)
+    assert served.post(f"/jobs/{job.id}/resume", {}).status_code == 200
+    served.home.scheduler.tick()
+    assert served.home.job(job).attempt == 2
+
+
+def test_only_overrides_that_were_offered_are_taken(served: Served) -> None:
+    job = served.home.run()
+    values = {"used": 8 * 10**9, "free": 10**9, "phase": "training", "asked": 2 * 10**9}
+    served.home.write(job, Attempt(1), Failure("out_of_memory", values))
+    served.home.launcher.end(job, 12)
+    served.home.scheduler.tick()
+    assert served.home.job(job).state is JobState.FAILED
+    for wrong in ({"lora.r": 1024}, {"batch.max_length": 16}, {"name": "x"}, "x", ["x"], {}):
+        assert served.post(f"/jobs/{job.id}/resume", {"overrides": wrong}).status_code == 409
+    with served.events(job.id) as stream:
+        plan = stream.message()["job"]["plan"]
+    shorter = next(change for change in plan if "tokens" in change["what"])
+    assert shorter["overrides"] == {"batch.max_length": 512}
+    assert shorter["how"] == "starts from the beginning"
+    assert served.post(f"/jobs/{job.id}/resume", {"overrides": shorter["overrides"]}).status_code == 200
+    assert served.home.job(job).overrides == shorter["overrides"]
+    served.home.scheduler.tick()
+    ended = served.post(f"/jobs/{job.id}/resume", {"overrides": shorter["overrides"]})
+    assert ended.status_code == 409
+
+
+def test_the_queue_is_moved_paused_and_listed_in_its_order(tmp_path: Path) -> None:
+    served = Served(Home(tmp_path, [""]))
+    try:
+        running, *waiting = (served.home.run() for _ in range(4))
+        served.home.write(running, Attempt(1))
+        one, two, three = (job.id for job in waiting)
+        assert served.post(f"/jobs/{three}/move", {"way": "up"}).status_code == 200
+        assert served.post(f"/jobs/{one}/move", {"way": "up"}).status_code == 409
+        assert served.post(f"/jobs/{one}/move", {"way": "sideways"}).status_code == 400
+        assert served.post("/queue/pause", {"on": "yes"}).status_code == 400
+        assert served.post("/queue/nonsense", {"on": True}).status_code == 400
+        assert served.client.post(f"{BASE}/queue/pause", json={"on": True}).status_code == 400
+        assert served.post("/queue/pause", {"on": True}).status_code == 200
+        said = served.get("/jobs?lang=en").json()
+        assert said["paused"]
+        assert [row["id"] for row in said["jobs"]] == [running.id, one, three, two]
+        queue = [(row["first"], row["last"], row["line"]) for row in said["jobs"][1:]]
+        assert queue == [
+            (True, False, "place 1 in the queue"),
+            (False, False, "place 2 in the queue"),
+            (False, True, "place 3 in the queue"),
+        ]
+    finally:
+        served.stop()
+
+
+def test_checkpoints_are_deleted_of_ended_jobs_only(served: Served) -> None:
+    job = served.home.run()
+    kept = checkpoint(served, job)
+    assert served.post(f"/jobs/{job.id}/delete-checkpoints", {}).status_code == 409
+    served.home.launcher.end(job, 1)
+    served.home.scheduler.tick()
+
+    def row() -> dict[str, Any]:
+        return next(row for row in served.get("/jobs?lang=en").json()["jobs"] if row["id"] == job.id)
+
+    until(lambda: row()["saved"] == "5 kB")
+    assert row()["resume"] == "Resume"
+    assert kept.exists()
+    assert served.post(f"/jobs/{job.id}/delete-checkpoints", {}).status_code == 200
+    assert not kept.exists()
+    until(lambda: row()["size"] and not row()["saved"])
+    assert row()["resume"] == "Start again"
+
+
+def test_what_every_page_asks_for(served: Served) -> None:
+    job = served.home.run()
+    served.home.write(job, Attempt(1), Phase("training", 0, 36, "steps"), Metrics(18, 1.5, {"loss": 1.0}))
+    said = served.get("/now?lang=en").json()
+    assert said["running"].endswith(" running")
+    mine = {"name": "SmolLM2-135M-Instruct · demo data", "state": "Training", "icon": "busy", "share": 0.5}
+    until(lambda: served.get("/now?lang=en").json()["jobs"][job.id] == mine)
+    served.home.launcher.end(job, 0)
+    served.home.scheduler.tick()
+    until(lambda: served.get("/now?lang=en").json()["jobs"].get(job.id, {}).get("ended"))
+
+
+def test_the_list_of_a_thousand_jobs_is_quick(tmp_path: Path) -> None:
+    home = Home(tmp_path, [""])
+    for number in range(1000):
+        job = home.store.create(TrainConfig(name=f"job {number}"))
+        home.store.move(job.id, JobState.FINISHED, [JobState.QUEUED], started=1.0, ended=2.0)
+    served = Served(home)
+    try:
+        begun = time.monotonic()
+        assert len(served.get("/jobs?lang=en").json()["jobs"]) == 1000
+        assert time.monotonic() - begun < 2  # 0.3 s; two cores may be shared by all that runs
+        begun = time.monotonic()
+        served.get("/jobs?lang=en")
+        assert time.monotonic() - begun < 1
+    finally:
+        served.stop()
 
 
 def test_rename_and_delete(served: Served) -> None:
@@ -155,7 +281,7 @@ def test_a_fault_of_ours_is_a_sentence(served: Served, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "name", ["monitor.js", "charts.js", "job_view.js", "jobs.js", "monitor.css", "bokeh.min.js"]
+    "name", ["monitor.js", "charts.js", "keeping.js", "beacon.js", "jobs.js", "jobs.css", "bokeh.min.js"]
 )
 def test_assets_are_packed_and_kept(served: Served, name: str) -> None:
     answer = served.client.get(f"/{assets()}/{name}", headers={"accept-encoding": "gzip"})

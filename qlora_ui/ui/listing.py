@@ -12,6 +12,7 @@ from qlora_ui.ui.live import Live
 from qlora_ui.ui.sizes import Sizes
 
 RECENT = 900.0  # seconds for which a job that ended is still told to pages that may have missed it
+MOST = 50  # of them
 WAIT = 0.1  # seconds that a list waits for sizes; what is not measured by then comes with the next one
 
 
@@ -35,8 +36,10 @@ class JobList:
         ended = sorted((job for job in jobs if job.state in ENDED), key=lambda job: -job.created)
         rows = [await self._moving(language, job) for job in active]
         for at, job in enumerate(queue):
-            first, last = at == 0, at == len(queue) - 1
-            rows.append({**await self._moving(language, job), "place": at + 1, "first": first, "last": last})
+            place = {"place": at + 1, "first": at == 0, "last": at == len(queue) - 1}
+            row = await self._moving(language, job)
+            row["line"] = row["line"] or text(language, "ui.jobs.place", place=at + 1)
+            rows.append({**row, **place})
         rows += [self._still(language, job) for job in ended]
         self._drop({job.id for job in jobs})
         total = text(language, "ui.jobs.total", size=size(self.sizes.total())) if jobs else ""
@@ -70,7 +73,9 @@ class JobList:
     def _just_ended(self) -> list[Job]:
         asked, jobs = self._ended
         if time.monotonic() - asked > 1:  # many pages ask
-            jobs = [job for job in self.store.all(ENDED) if (job.ended or 0) > time.time() - RECENT]
+            since = time.time() - RECENT
+            jobs = [job for job in self.store.all(ENDED) if (job.ended or 0) > since]
+            jobs = sorted(jobs, key=lambda job: job.ended or 0)[-MOST:]
             self._ended = (time.monotonic(), jobs)
         return jobs
 
