@@ -16,11 +16,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from qlora_ui import owner
+from qlora_ui import attempts, checkpoints, owner
 from qlora_ui.config import TrainConfig
-from qlora_ui.events import Answer, Artifact, Event, EventReader, Failure, Log, Metrics, Phase
+from qlora_ui.events import Answer, Artifact, Attempt, Event, EventReader, Failure, Log, Metrics, Phase
 from qlora_ui.training.worker import Worker
-from tests.training.conftest import job_folder
+from tests.training.conftest import Run, job_folder
 
 DEADLINE = 90  # seconds for anything a worker is waited for
 
@@ -28,14 +28,14 @@ DEADLINE = 90  # seconds for anything a worker is waited for
 class Process:
     """A worker that runs, and what it has told so far."""
 
-    def __init__(self, folder: Path, **env: str) -> None:
+    def __init__(self, folder: Path, attempt: int = 1) -> None:
         self.folder = folder
-        self.log = (folder / "worker.log").open("wb")
+        self.log = (folder / "worker.log").open("ab")
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "qlora_ui.training", str(folder), "--attempt", "1"],
+            [sys.executable, "-m", "qlora_ui.training", str(folder), "--attempt", str(attempt)],
             stdout=self.log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **env},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         )
 
     def events(self) -> list[Event]:
@@ -59,8 +59,10 @@ class Process:
 def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     running: list[Process] = []
 
-    def begin(config: TrainConfig, **env: str) -> Process:
-        running.append(Process(job_folder(tmp_path, config), **env))
+    def begin(job: TrainConfig | Process, attempt: int = 1) -> Process:
+        """A new job, or another attempt at one."""
+        folder = job.folder if isinstance(job, Process) else job_folder(tmp_path, job)
+        running.append(Process(folder, attempt))
         return running[-1]
 
     yield begin
@@ -93,6 +95,37 @@ def test_stopped_while_it_trains_it_keeps_the_adapter(
     assert [event.key for event in process.told(Log)][-1] == "stopping"
     assert not process.told(Failure)
     assert not list(process.folder.glob("*.reserve"))
+
+
+def test_stopped_and_killed_it_goes_on_where_it_was(
+    start: Callable[..., Process], tiny_config: TrainConfig
+) -> None:
+    """By SIGKILL in mid-training, with a checkpoint after each step; by Stop; to the end."""
+    changes = {"keep.checkpoint_minutes": 1e-6, "trainer.eval_steps": 1000}
+    first = start(tiny_config.overridden({**changes, "trainer.num_train_epochs": 1000}))
+    first.wait_until(lambda event: isinstance(event, Metrics) and event.step >= 5)
+    first.popen.kill()
+    assert first.ended() == -signal.SIGKILL
+    reached = max(event.step for event in first.told(Metrics))
+
+    second = start(first, attempt=2)
+    second.wait_until(lambda event: isinstance(event, Metrics) and event.step >= reached + 3)
+    folder = second.folder
+    began = time.monotonic()
+    second.popen.send_signal(signal.SIGTERM)
+    assert second.ended() == owner.EXIT_STOPPED
+    assert time.monotonic() - began < 10
+    *_, resumed = second.told(Attempt)
+    assert reached - 1 <= resumed.from_step <= reached  # the last step's may not have been whole yet
+    newest = checkpoints.latest(folder)
+    adapter = [event for event in second.told(Artifact) if event.kind == "adapter"][-1]
+    assert newest and newest.step == adapter.step > reached
+    assert not list(folder.glob("checkpoints/*.part"))
+
+    attempts.write(folder, 3, {"trainer.max_steps": newest.step + 2})
+    third = start(second, attempt=3)
+    assert third.ended() == owner.EXIT_FINISHED
+    assert list(Run(folder, third.events()).curve("loss")) == list(range(1, newest.step + 3))
 
 
 def test_stopped_while_libraries_load_it_ends_at_once(
@@ -184,7 +217,7 @@ def test_a_second_worker_of_the_same_attempt_ends(
     second = Process(first.folder)
     assert second.ended() == owner.EXIT_FAILED
     second.log.close()
-    assert len([event for event in first.events() if type(event).__name__ == "Attempt"]) == 1
+    assert len([event for event in first.events() if isinstance(event, Attempt)]) == 1
 
 
 def test_a_worker_that_was_overtaken_touches_nothing_more(
