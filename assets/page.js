@@ -102,6 +102,19 @@
     if (fold) fold.setAttribute("aria-expanded", String(fold.getAttribute("aria-expanded") !== "true"));
   });
 
+  // The chips of one choice are one group for the arrow keys: Gradio gives each a name of its own.
+  const ARROWS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  document.addEventListener("keydown", (event) => {
+    const way = ARROWS[event.key];
+    const chips = way && event.target.matches?.('.chips input[type="radio"]') && event.target.closest(".chips");
+    if (!chips) return;
+    event.preventDefault();
+    const all = [...chips.querySelectorAll('input[type="radio"]')];
+    const next = all[(all.indexOf(event.target) + way + all.length) % all.length];
+    next.focus();
+    next.click();
+  });
+
   // An upload may take minutes: say so until the server has it, or has refused it.
   const uploading = (name, said = "uploading") => {
     const line = document.querySelector("[data-uploading]");

@@ -55,7 +55,7 @@ class Suggestion:
     @property
     def size(self) -> str:
         """`135M`, `1.7B`, `70B`."""
-        if self.parameters < 1e9:
+        if self.parameters < 995e6:
             return f"{self.parameters / 1e6:.0f}M"
         billions = self.parameters / 1e9
         return f"{int(billions)}B" if billions >= 10 else f"{billions:.1f}B"

@@ -98,6 +98,7 @@ def test_suggestions_span_sizes_and_families():
     sizes = [suggestion.parameters for suggestion in models.SUGGESTIONS]
     assert sizes == sorted(sizes)
     assert models.SUGGESTIONS[0].size == "135M"
+    assert models.Suggestion("google/gemma-3-1b-it", 999_885_952).size == "1.0B"
     assert models.SUGGESTIONS[-1].size == "70B"
     ids = " ".join(suggestion.hub_id for suggestion in models.SUGGESTIONS).lower()
     assert all(

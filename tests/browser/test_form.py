@@ -86,6 +86,19 @@ def test_box_takes_any_whole_number_and_the_words_follow(new_page: NewPage) -> N
     expect(words(page, "lora_alpha")).not_to_contain_text("Careful")
 
 
+def test_chips_of_one_choice_are_moved_through_by_arrow_keys(new_page: NewPage) -> None:
+    page = new_page()
+    expect(page.locator("#side .say")).to_be_visible()
+    page.get_by_label("Demo · SmolLM2 135M").focus()
+    for name, key in (("From the Hub", "ArrowRight"), ("A folder on this server", "ArrowDown")):
+        page.keyboard.press(key)
+        expect(page.locator("#model\\.source").get_by_label(name)).to_be_checked()
+        expect(page.locator("#model\\.source").get_by_label(name)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("Demo · SmolLM2 135M")).to_be_checked()
+    expect(page.locator("#side")).to_contain_text("SmolLM2 135M learns from")
+
+
 def test_lock_keeps_the_strength(new_page: NewPage) -> None:
     page = new_page()
     page.get_by_label("Keep this strength when r moves").check()

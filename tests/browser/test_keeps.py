@@ -168,3 +168,30 @@ def test_a_job_is_made_from_another_and_goes_on_from_its_adapter(new_page: NewPa
     page.get_by_role("button", name="Start without it").click()
     expect(page.locator("#lora\\.r")).not_to_have_attribute("inert", "")
     expect(page.locator("#parent-words p")).to_have_count(0)
+
+
+def test_title_and_icon_follow_and_the_end_is_told_to_who_asked(new_page: NewPage, job: Worked) -> None:
+    page = new_page(f"/?job={job.id}")
+    page.evaluate(
+        """() => {
+        window.told = [];
+        window.Notification = class {
+            static permission = "default";
+            static requestPermission = async () => (window.Notification.permission = "granted");
+            constructor(title, { body }) { window.told.push(`${title}: ${body}`); }
+        };
+    }"""
+    )
+    expect(page).to_have_title("40 % · keep · QLoRA UI")
+    icon = page.locator('link[rel="icon"]')
+    expect(icon).to_have_attribute("href", re.compile("stroke-dasharray"))
+    ask = page.get_by_role("button", name="Tell me when it ends")
+    ask.click()
+    expect(page.get_by_role("button", name="You will be told")).to_be_disabled()
+    page.get_by_role("link", name="New job").click()
+    expect(page.get_by_role("link", name="Jobs")).to_have_attribute("data-running", " · 1 running")
+    (job.folder / "go").touch()
+    until(lambda: page.evaluate("window.told") == ["keep: Finished"])
+    page.go_back()
+    expect(icon).to_have_attribute("href", re.compile("M8%2017"))
+    expect(page).to_have_title("Finished · keep · QLoRA UI")
