@@ -9,8 +9,7 @@ from qlora_ui.config import Model, TrainConfig
 from qlora_ui.jobs import Job, JobState
 from qlora_ui.plans import CHECKPOINTING, LENGTH, RANK, Change
 from qlora_ui.texts import catalog, text
-from qlora_ui.texts.quantities import size
-from qlora_ui.ui.wording import BYTES, is_number
+from qlora_ui.texts.quantities import BYTES, is_number, size
 
 ERRORS = ("out_of_gpu_memory", "out_of_memory", "killed_for_memory")
 NAMES = {MICRO_BATCH: "micro", CHECKPOINTING: "checkpointing", LENGTH: "length", RANK: "rank"}
@@ -44,9 +43,11 @@ def facts(model: Model) -> models.ModelFacts | None:
 
 
 def figures(language: str, job: Job) -> str:
-    """In which phase it happened, what was asked and what was free: "" where nothing is known."""
+    """In which phase it happened, what was asked and what was free (0: not known); "" where nothing is."""
     values = _values(job)
-    known = [(name, values[name]) for name in BYTES if is_number(values.get(name))]
+    if (job.error or {}).get("key") == "killed_for_memory":
+        return ""  # its sentence has them
+    known = [(name, values[name]) for name in BYTES if is_number(values.get(name)) and values[name] > 0]
     parts = [text(language, f"ui.memory.{name}", size=size(value)) for name, value in known]
     if not parts:
         return ""

@@ -3,18 +3,16 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qlora_ui.config import TrainConfig
 from qlora_ui.events import Attempt, Failure, Log, Metrics, Phase
 from qlora_ui.jobs import ENDED, Job, JobState
 from qlora_ui.models import demo_folder
 from qlora_ui.texts import catalog, error_text, text
-from qlora_ui.texts.quantities import duration, number, size
+from qlora_ui.texts.quantities import duration, number, size, spoken
 from qlora_ui.ui.follow import Followed, Line
 from qlora_ui.ui.numbers import count, percent
 
-BYTES = ("asked", "free", "used", "limit")
 LINE = 2000  # letters of a log line; what is longer is in worker.log
 ICONS = {
     JobState.QUEUED: "waiting",
@@ -177,18 +175,6 @@ def error(language: str, job: Job) -> dict[str, str] | None:
         what = text(language, "ui.job.unknown_error", said=" · ".join(filter(None, (key, said))))
         todo = text(language, "ui.job.unknown_error_do")
     return {"what": what, "do": todo}
-
-
-def spoken(language: str, values: dict[str, Any]) -> dict[str, Any]:
-    """A fault's values as they stand in its sentence: a phase by its name, bytes as sizes."""
-    said = {name: size(value) for name, value in values.items() if name in BYTES and is_number(value)}
-    if isinstance(phase := values.get("phase"), str):
-        said["phase"] = catalog(language).get(f"phase.{phase}", phase)
-    return {**values, **said}
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def log_line(language: str, line: Line) -> str:
