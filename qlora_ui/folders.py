@@ -1,5 +1,6 @@
 """A job's folder appears whole and goes whole, whatever happens meanwhile."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def write_folder(folder: Path, config: TrainConfig) -> None:
         (part / "config.json").write_text(config.model_dump_json(indent=1) + "\n", "utf-8")
         if config.parent:
             _copy_adapter(folder.with_name(config.parent), part / "start")
+        _flush(part)  # the row will survive a power cut: so must this
         part.rename(folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -31,6 +33,13 @@ def _copy_adapter(parent: Path, to: Path) -> None:
         shutil.copytree(parent / "adapter", to)
     except FileNotFoundError:
         raise UserError("parent_without_adapter", parent=parent.name) from None
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def clear(jobs: Path) -> None:

@@ -255,12 +255,14 @@ class JobStore:
 @contextmanager
 def open_store(home: Path) -> Iterator[JobStore]:
     """The store of a home folder, made if need be. Raises UserError `home_in_use`, `home_unwritable`,
-    `database_broken`."""
+    `database_newer`, `database_locked`, `database_broken`."""
     try:
         store = JobStore(home)
     except OSError as error:
         raise UserError("home_unwritable", home=str(home), reason=error.strerror or str(error)) from error
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise UserError("database_locked", path=str(home / "jobs.db")) from error
         raise UserError("database_broken", path=str(home / "jobs.db"), reason=str(error)) from error
     try:
         yield store

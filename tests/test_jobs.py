@@ -12,7 +12,7 @@ from qlora_ui import schema
 from qlora_ui.config import TrainConfig
 from qlora_ui.errors import UserError
 from qlora_ui.folders import DELETED, NEW
-from qlora_ui.jobs import JobState, JobStore
+from qlora_ui.jobs import JobState, JobStore, open_store
 
 
 @pytest.fixture
@@ -212,6 +212,19 @@ def test_a_job_goes_on_from_its_parent_s_adapter(store: JobStore) -> None:
     store.move(parent.id, JobState.FINISHED, [JobState.QUEUED])
     assert store.delete(parent.id)
     assert (store.folder(child.id) / "start" / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_locked_database_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "PATIENCE", 0.01)
+    database_of_0_1(tmp_path).close()
+    other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UserError) as error, open_store(tmp_path):
+        pass
+    assert error.value.key == "database_locked"
+    other.close()
+    with open_store(tmp_path) as store:
+        assert len(store.all()) == 3
 
 
 def test_a_locked_database_is_said_and_leaves_nothing(store: JobStore) -> None:

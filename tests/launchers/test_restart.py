@@ -158,6 +158,18 @@ def test_a_job_started_without_the_page_appears_on_it(server: Server, tmp_path: 
     server.until(queued, JobState.FINISHED)
 
 
+def test_the_page_and_train_agree_on_the_next_attempt(server: Server, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(TrainConfig(name="hungry", trainer=EIGHT).model_dump_json())
+    command = [sys.executable, "-m", "tests.launchers.start_train", "train", config, "--home", tmp_path]
+    assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    until(server.store.all)
+    (job,) = server.store.all()
+    finished = server.until(job, JobState.FINISHED)
+    assert (finished.attempt, finished.overrides) == (3, {MICRO_BATCH: 2})
+    assert (server.store.folder(job.id) / "begun").read_text().split() == ["1", "2", "3"]
+
+
 SERVER = """
 import sys, time
 from pathlib import Path
