@@ -96,6 +96,25 @@ def test_worker_and_parent_killed(server: Server) -> None:
     assert server.until(job, JobState.FINISHED).attempt == 2
 
 
+def test_the_machine_restarts_and_its_pids_are_others_now(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    job = store.create(TrainConfig(name="finish"))
+    folder = store.folder(job.id)
+    assert owner.claim(folder, 1)
+    (folder / "owner").write_text((folder / "owner").read_text().replace(owner.boot_id(), "another"))
+    (folder / "session.1").write_text(f"{os.getpid()}\n")
+    store.move(job.id, JobState.RUNNING, [JobState.QUEUED], attempt=1, handle=f"1:{folder}")
+    store.close()
+    server = Server(tmp_path)
+    try:
+        assert server.until(job, JobState.STOPPED).reason == "interrupted"
+        assert server.scheduler.resume(job.id)
+        assert server.until(job, JobState.FINISHED).attempt == 2
+    finally:
+        server.close()
+        end_sessions(tmp_path)
+
+
 def test_parent_killed_and_the_worker_ends_unseen(server: Server) -> None:
     finishes, stops = server.submit("wait"), server.submit("wait")
     for job in (finishes, stops):
