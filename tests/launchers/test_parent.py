@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import re
 from pathlib import Path
 
 import pytest
@@ -92,17 +92,22 @@ def test_the_last_minute_fits_its_place(files: dict[str, str]) -> None:
     assert len(memory.told(0)["memory"]) == parent.SAMPLES and len(record) < parent.LENGTH
 
 
-def test_an_end_is_on_record_at_once_and_with_the_peak(tmp_path: Path) -> None:
+def test_an_end_is_on_record_at_once_and_with_the_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a parent that looks at the memory once in ten minutes."""
+    patient = tmp_path / "parent.py"
+    source = Path(parent.__file__).read_text("utf-8")
+    patient.write_text(re.sub(r"^INTERVAL = 1.0", "INTERVAL = 600.0", source, flags=re.MULTILINE))
+    monkeypatch.setattr(parent, "__file__", str(patient))
     folder = tmp_path / "job"
     write_folder(folder, TrainConfig(name="wait"))
     launcher = LocalLauncher("tests.fake_training")
     handle = launcher.submit(folder, 1, {})
-    until(lambda: (folder / "begun").exists())
-    (folder / "go").touch()
-    until(lambda: b'"ended"' in (folder / "events.jsonl").read_bytes())
-    said = time.monotonic()
+    events = folder / "events.jsonl"
+    until(lambda: events.exists() and b'"training"' in events.read_bytes())
+    launcher.stop(handle)
     until(lambda: launcher.poll([handle])[handle].life is Life.ENDED)
-    assert time.monotonic() - said < parent.INTERVAL / 2, "not at the next look only"
     record = json.loads((folder / "exit.1.json").read_bytes())
-    assert (record["code"], record["oom_kill"]) == (0, False)
+    assert (record["code"], record["oom_kill"], record["memory"]) == (130, False, [])
     assert 10_000_000 < record["peak"] < GB
