@@ -187,7 +187,7 @@ def test_charts_follow_the_colour_scheme_and_zoom(new_page: NewPage, job: Worked
     assert page.evaluate(colour) == page.evaluate(dark)
     page.locator('[data-chart="loss"] .figure').hover()
     tooltip = "() => getComputedStyle(document.querySelector('.bk-Tooltip')).backgroundColor"
-    page.locator(".bk-Tooltip").first.wait_for()
+    page.locator(".bk-Tooltip").first.wait_for(state="attached")  # drawn where there is a point
     assert page.evaluate(tooltip) == "rgb(28, 25, 23)"
     hovered = "() => Bokeh.documents[0].roots()[0].renderers[0].hover_glyph"
     assert page.evaluate(hovered) is None
