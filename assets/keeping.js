@@ -29,6 +29,7 @@ export class Keeping {
       el[name].disabled = false;
     }
     for (const name of ["changed", "silent", "figures"]) show(el[name], job[name]);
+    if (job.ended) el.notify.hidden = true; // beacon.js shows it
     el.further.hidden = !job.further;
     el.from.hidden = !job.from;
     el.further.href = `?further=${encodeURIComponent(id)}`;

@@ -37,7 +37,8 @@ def best(language: str, followed: Followed) -> str:
     is_best = any(step == adapter.step and value == lowest for step, value in measured)
     if is_best and len(measured) > 1:
         return text(language, "ui.job.adapter_best", **values)
-    return text(language, "ui.job.adapter_of", step=values["step"])
+    is_last = followed.metrics is not None and followed.metrics.step == adapter.step
+    return "" if is_last else text(language, "ui.job.adapter_of", step=values["step"])
 
 
 def changed(language: str, job: Job, followed: Followed) -> str:
