@@ -49,6 +49,7 @@ def staged(final: Path, worker: Worker) -> Iterator[Path]:
     part.rename(final)
     failpoint("rename")
     _sync(final.parent)
+    _sync(final.parent.parent)  # `checkpoints` itself may be new
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from qlora_ui.training.order import StepOrder
 from tests.training.conftest import Killed, Run, attempt_here, job_folder
 
 EXACT = 1e-6  # the issue asks for 1e-4
-ROUNDING = 5e-2  # other matrix shapes round otherwise in bf16, and the difference grows with the steps
+ROUNDING = 2e-2  # of other matrix shapes, where bf16 computes; measured: 2e-3 there, 1e-6 in float32
 
 
 @pytest.fixture(scope="module")
