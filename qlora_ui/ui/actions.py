@@ -6,7 +6,7 @@ from typing import Any
 from qlora_ui import checkpoints
 from qlora_ui.jobs import ENDED, Job, JobState
 from qlora_ui.scheduler import Scheduler
-from qlora_ui.ui import memory_plan, security
+from qlora_ui.ui import memory_plan, security, view
 from qlora_ui.ui.sizes import Sizes
 
 NAME = 120  # letters of a job's name, as in TrainConfig
@@ -87,9 +87,10 @@ class Actions:
         token = str(body.get("token", "")).strip()
         if not security.is_token(token):
             raise Refused("ui.refused.token", 400)
-        if not self.scheduler.waits_for_token(job):
+        if self.scheduler.waits_for_token(job):
+            self.scheduler.give_token(job.id, token)
+        elif not (view.wants_token(job) and self.scheduler.resume(job.id, token=token)):
             raise Refused("ui.refused.state", 409)
-        self.scheduler.give_token(job.id, token)
 
     def _pause_queue(self, body: Body) -> None:
         on = body.get("on")

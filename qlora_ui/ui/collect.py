@@ -204,6 +204,8 @@ def _problems(error: ValidationError, values: Mapping[str, Any]) -> list[Problem
         kind = entry["type"]
         if kind == "hub_id" and not context["value"]:
             kind, context["example"] = "hub_missing", EXAMPLES[field]
+        if field == "trainer.max_steps":
+            kind = "no_steps"  # its -1, by epochs, is another choice on the form
         found.setdefault(field, Problem(field, kind, context))
     return list(found.values())
 

@@ -15,6 +15,7 @@ from qlora_ui.ui.around import Around
 from qlora_ui.ui.follow import Followed
 from qlora_ui.ui.sizes import Taken
 
+WANT_TOKEN = ("model_gated", "dataset_gated", "token_refused")
 STOP = {
     JobState.QUEUED: "ui.job.stop_queued",
     JobState.STARTING: "ui.job.stop",
@@ -42,7 +43,7 @@ def job(language: str, job: Job, followed: Followed, around: Around, store: JobS
         "adapter": adapter,
         "from": job.state in ENDED,
         "further": can_be_parent(job, store),
-        "token": around.waits_for_token,
+        "token": around.waits_for_token or wants_token(job),
         "queue": queue(language, job, around),
         "starts": around.starts,
         "silent": text(language, "ui.job.silent", minutes=around.silent) if around.silent else "",
@@ -83,6 +84,11 @@ def queue(language: str, job: Job, around: Around) -> str:
     return wording.queue(language, around.before, around.place)
 
 
+def wants_token(job: Job) -> bool:
+    """Whether it failed for want of one."""
+    return job.state is JobState.FAILED and job.error is not None and job.error["key"] in WANT_TOKEN
+
+
 def bar(language: str, job: Job, followed: Followed, waits_for_token: bool) -> list[Any]:
     """What moves while it works: share done, the line under the bar, state, icon."""
     return [
@@ -107,7 +113,7 @@ def row(
 ) -> dict[str, Any]:
     """A job as a row of the list; `followed` of one that works; `taken`: its size, once it is measured."""
     share = wording.share(job, followed) if followed else None
-    saved = taken is not None and taken.checkpoints > 0
+    saved = taken is None or taken.checkpoints > 0
     return {
         "id": job.id,
         "name": wording.name(language, job),
