@@ -263,6 +263,7 @@ def test_a_parent_without_adapter_is_refused(context: Context, asked: Any) -> No
     assert "no such job" in copied(wired, "from", "nobody")["words"]
     outcome, _ = wired.start(*raw(wired, parent=bare.id), "")
     assert [problem["field"] for problem in outcome["problems"]] == ["parent"]
+    assert "data-no-parent" in wired.words(*raw(wired, parent=bare.id))[-1], "the way out"
     if asked:
         refused, _ = wired.start(*raw(wired, parent=asked), "")
         assert [problem["field"] for problem in refused["problems"]] == ["parent"]

@@ -1,5 +1,6 @@
 """The list of all jobs as its page is sent it, and the little that every page asks for."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -29,9 +30,8 @@ class JobList:
 
     async def whole(self, language: str) -> dict[str, Any]:
         """What works, what waits in the order in which it starts, what has ended, newest first."""
-        jobs = self.store.all()
+        jobs, queue = await asyncio.to_thread(lambda: (self.store.all(), self.store.queue()))
         await self.sizes.measure(jobs, WAIT)
-        queue = self.store.queue()
         active = [job for job in jobs if job.state in ACTIVE]
         ended = sorted((job for job in jobs if job.state in ENDED), key=lambda job: -job.created)
         rows = [await self._moving(language, job) for job in active]
@@ -47,7 +47,9 @@ class JobList:
 
     async def now(self, language: str) -> dict[str, Any]:
         """Jobs that work or wait, and those that ended a moment ago, by id: what a title and an icon say."""
-        live = [*self.store.all(ACTIVE), *self.store.queue()]
+        live, ended = await asyncio.to_thread(
+            lambda: ([*self.store.all(ACTIVE), *self.store.queue()], self._just_ended())
+        )
         found = {}
         for job in live:
             followed = await self._followed(job)
@@ -58,7 +60,7 @@ class JobList:
                 "icon": wording.icon(job, waits),
                 "share": wording.share(job, followed) if followed else 0,
             }
-        for job in self._just_ended():
+        for job in ended:
             found[job.id] = {
                 "name": wording.name(language, job),
                 "state": wording.state(language, job),

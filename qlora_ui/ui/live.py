@@ -151,11 +151,18 @@ class Live:
 
     async def _starts(self, job_id: str) -> float | None:
         """When a queued job will start, so far as that is known."""
+        job, active = await asyncio.to_thread(self._waiting, job_id)
+        if job is None:
+            return None
+        left = [wording.left((await self.now(other.id))[1]) for other in active]
+        return await asyncio.to_thread(self._forecast_of, job, left)
+
+    def _waiting(self, job_id: str) -> tuple[Job | None, list[Job]]:
+        """The job, if it waits for its turn, and those that run."""
         job = self.store.get(job_id)
         if job is None or job.state is not JobState.QUEUED or job.held or self.scheduler.paused:
-            return None
-        left = [wording.left((await self.now(other.id))[1]) for other in self.store.all(ACTIVE)]
-        return await asyncio.to_thread(self._forecast_of, job, left)
+            return None, []
+        return job, self.store.all(ACTIVE)
 
     def _forecast_of(self, job: Job, left: list[float | None]) -> float | None:
         slots = len(self.scheduler.gpus()) or 1

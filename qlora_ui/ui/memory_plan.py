@@ -1,4 +1,4 @@
-"""After an out of memory: what happened in figures, and the changes that would help, each one press away."""
+"""After an out of memory or an exploded loss: what happened in figures, and what would help, one press away."""
 
 from pathlib import Path
 from typing import Any
@@ -7,23 +7,26 @@ from qlora_ui import attempts, checkpoints, models, plans
 from qlora_ui.attempts import MICRO_BATCH
 from qlora_ui.config import Model, TrainConfig
 from qlora_ui.jobs import Job, JobState
-from qlora_ui.plans import CHECKPOINTING, LENGTH, RANK, Change
+from qlora_ui.plans import CHECKPOINTING, LENGTH, RANK, RATE, Change
 from qlora_ui.texts import catalog, text
 from qlora_ui.texts.quantities import BYTES, is_number, size
 
 ERRORS = ("out_of_gpu_memory", "out_of_memory", "killed_for_memory")
+EXPLODED = ("loss_not_finite", "loss_exploded")
 NAMES = {MICRO_BATCH: "micro", CHECKPOINTING: "checkpointing", LENGTH: "length", RANK: "rank"}
 
 
 def suggested(job: Job, folder: Path) -> list[Change]:
-    """What would help a job that ran out of memory; nothing for any other."""
-    error = job.error or {}
-    if job.state is not JobState.FAILED or error.get("key") not in ERRORS:
+    """What would help a job that ran out of memory, or whose loss exploded; nothing for any other."""
+    key = (job.error or {}).get("key")
+    if job.state is not JobState.FAILED or key not in (*ERRORS, *EXPLODED):
         return []
     try:
         config = attempts.config(folder, job.attempt)
     except (OSError, ValueError):
         return []
+    if key in EXPLODED:
+        return [plans.calmer(config)]
     values = {name: value for name, value in _values(job).items() if is_number(value)}
     return plans.changes(config, facts(config.model), values, on_gpu=bool(job.device))
 
@@ -59,9 +62,12 @@ def figures(language: str, job: Job) -> str:
 
 def shown(language: str, job: Job, folder: Path, changes: tuple[Change, ...]) -> list[dict[str, Any]]:
     """The changes as the page lists them."""
-    if not changes:
+    try:
+        now = attempts.config(folder, job.attempt) if changes else None
+    except (OSError, ValueError):  # deleted meanwhile
+        now = None
+    if now is None:
         return []
-    now = attempts.config(folder, job.attempt)
     saved = checkpoints.latest(folder)
     return [
         {
@@ -91,6 +97,8 @@ def _capital(sentence: str) -> str:
 
 
 def _saves(language: str, change: Change) -> str:
+    if not change.saves:
+        return ""
     key = "ui.memory.saves_enough" if change.fits else "ui.memory.saves"
     return text(language, key, size=size(max(0, change.saves)))
 
@@ -98,6 +106,8 @@ def _saves(language: str, change: Change) -> str:
 def _how(language: str, change: Change, step: int | None) -> str:
     if step is None:
         return text(language, "ui.memory.way.start")
+    if RATE in change.overrides:
+        return text(language, "ui.memory.way.calmer", step=f"{step:,}")
     return text(language, f"ui.memory.way.{change.way}", step=f"{step:,}")
 
 

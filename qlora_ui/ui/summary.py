@@ -113,13 +113,16 @@ def side(language: str, config: TrainConfig, known: Known) -> str:
     return f'<p class="say">{_sentence(language, config, known)}</p><dl class="kv">{facts}</dl>{findings}'
 
 
-def parent_words(language: str, parent: Job | None) -> str:
-    """Whose adapter the job goes on from, what that fixes and why, and the way out, as HTML; "" for none."""
-    if parent is None:
+def parent_words(language: str, parent: Job | None, asked: bool) -> str:
+    """Whose adapter the job goes on from, what that fixes and why, and the way out, as HTML; "" if none was
+    `asked` for."""
+    if not asked:
         return ""
-    said = marked(language, "ui.parent", name=wording.name(language, parent))
     none = escape(text(language, "ui.parent.none"))
     button = f'<button type="button" class="mini" data-no-parent>{none}</button>'
+    if parent is None:
+        return f'<p class="finding bad">{escape(text(language, "invalid.no_parent"))} {button}</p>'
+    said = marked(language, "ui.parent", name=wording.name(language, parent))
     return f'<p class="finding note">{said} {button}</p>'
 
 

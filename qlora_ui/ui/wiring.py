@@ -113,7 +113,7 @@ class Wiring:
             summary.unfinished(self.language, problems)
             if problems
             else summary.side(self.language, config, known),
-            summary.parent_words(self.language, refill.parent(self.context.store, values["parent"])),
+            self._parent_words(values["parent"]),
         ]
 
     def copied(self, event: gr.EventData) -> list[Any]:
@@ -130,8 +130,12 @@ class Wiring:
         values = {**self.form.fields.defaults, **refill.filled(job.config), "name": job.name}
         if way == "further":
             values["parent"] = job.id
-        words = summary.parent_words(self.language, refill.parent(store, values["parent"]))
+        words = self._parent_words(values["parent"])
         return [*(values[path] for path in self.paths), refill.upload(store, job.config), words]
+
+    def _parent_words(self, asked: Any) -> str:
+        parent = refill.parent(self.context.store, asked)
+        return summary.parent_words(self.language, parent, bool(asked))
 
     def fill(self, event: gr.EventData) -> list[Any]:
         """A preset was pressed: its numbers into the form."""
