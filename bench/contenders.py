@@ -103,7 +103,7 @@ def _conversational(row: dict[str, str]) -> dict[str, Any]:
 def llama_factory(folder: Path) -> tuple[float, Path]:
     """Its command line, in the environment that LLAMA_FACTORY_BIN names."""
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text("utf-8").splitlines()]
-    alpaca = [{"instruction": row["prompt"], "output": row["completion"]} for row in rows]
+    alpaca = [{"instruction": row["prompt"], "input": "", "output": row["completion"]} for row in rows]
     (folder / "train.json").write_text(json.dumps(alpaca), "utf-8")
     (folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "train.json"}}), "utf-8")
     out = folder / "llama-factory"
@@ -114,10 +114,11 @@ def llama_factory(folder: Path) -> tuple[float, Path]:
         "dataset": "rows", "dataset_dir": str(folder), "cutoff_len": LENGTH, "packing": True,
         "neat_packing": True, "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": bins_a_step(folder),
-        "learning_rate": RATE, "num_train_epochs": 1, "bf16": True, "use_cpu": True, "report_to": "none",
+        "learning_rate": RATE, "num_train_epochs": 1, "use_cpu": True, "report_to": "none",
+        "bf16": base_model.compute_dtype(CPU) == torch.bfloat16,  # else in the model's own, fp32
         "save_strategy": "no", "logging_steps": 1, "output_dir": str(out), "overwrite_output_dir": True,
     }  # fmt: skip
-    config = folder / "llama-factory.json"
+    config = folder / "llama-factory.yaml"  # JSON is YAML, and 0.9.5 cannot read a .json
     config.write_text(json.dumps(settings), "utf-8")
     program = Path(os.environ["LLAMA_FACTORY_BIN"]) / "llamafactory-cli"
     subprocess.run([str(program), "train", str(config)], check=True)

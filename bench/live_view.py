@@ -220,26 +220,6 @@ def baseline(home: Path, ids: dict[int, str], rows: list[Row]) -> None:
         server.close()
 
 
-def the_list(home: Path, rows: list[Row]) -> None:
-    """1,000 jobs in the store: the answer that the table is drawn from."""
-    store = JobStore(home)
-    for number in range(1000):
-        job = store.create(TrainConfig(name=f"job {number}"))
-        store.move(job.id, JobState.FINISHED, [JobState.QUEUED], started=1.0, ended=2.0)
-    store.close()
-    server = Process(serve_ours, home)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
-            for name in ("first time", "again"):
-                begun = time.perf_counter()
-                answer = client.get(f"{BASE}/jobs")
-                took = time.perf_counter() - begun
-                assert len(answer.json()["jobs"]) == 1000
-                rows.append((f"list of 1,000 jobs, {name}", f"{took:.2f} s", "≤ 0.5 s"))
-    finally:
-        server.close()
-
-
 def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -248,7 +228,6 @@ def main() -> None:
         ours(home, ids, rows)
         baseline(home, ids, rows)
         rereading(home, ids, rows)
-        the_list(Path(folder) / "many", rows)
     width = max(len(name) for name, _, _ in rows)
     for name, value, goal in rows:
         print(f"{name:<{width}}  {value:>18}  {goal}")

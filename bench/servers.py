@@ -51,6 +51,21 @@ def serve_baseline(home: Path, port: int, ready: Any) -> None:
     time.sleep(3600)
 
 
+def serve_dataframe(home: Path, port: int, ready: Any) -> None:
+    """1,000 rows in Gradio's own table, at the press of a button."""
+    import gradio as gr
+
+    columns = ["name", "state", "progress", "model", "created", "size"]
+    rows = [[f"job {number}", "Finished", "1", "SmolLM2", "2026-11-24", "12 MB"] for number in range(1000)]
+    with gr.Blocks(analytics_enabled=False) as demo:
+        button = gr.Button("Jobs", elem_id="open")
+        frame = gr.Dataframe(headers=columns, elem_id="frame")
+        button.click(lambda: rows, None, frame)
+    demo.launch(server_port=port, prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False)
+    ready.set()
+    time.sleep(3600)
+
+
 class Process:
     """A server in a process of its own, whose processor time can be read."""
 
