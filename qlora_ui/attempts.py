@@ -36,10 +36,11 @@ def config(job: Path, attempt: int) -> TrainConfig:
     return chosen.overridden(overrides(job, attempt))
 
 
-def retry(config: TrainConfig, code: int | None) -> dict[str, Any] | None:
+def retry(config: TrainConfig, code: int | None, used: int = 0) -> dict[str, Any] | None:
     """What to add to the overrides so that another attempt may fit after this exit code; None if nothing can,
-    or the person wants it otherwise. `config` is the attempt's."""
-    micro = config.trainer.per_device_train_batch_size
+    or the person wants it otherwise. `config` is the attempt's; `used` the micro-batch that it really had
+    where that is known: a step may have fewer bins than the config allows at once."""
+    micro = used or config.trainer.per_device_train_batch_size
     if code != EXIT_OUT_OF_MEMORY or micro == 1 or not config.keep.smaller_micro_batch:
         return None
     return {MICRO_BATCH: micro // 2}

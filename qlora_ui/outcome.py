@@ -66,7 +66,8 @@ def again(folder: Path, attempt: int, poll: Poll) -> dict[str, Any] | None:
     if code != owner.EXIT_OUT_OF_MEMORY or trace.phase in BEFORE_TRAINING:
         return None
     try:
-        return attempts.retry(attempts.config(folder, attempt), code)
+        used = trace.failure.values.get("micro_batch", 0) if trace.failure else 0
+        return attempts.retry(attempts.config(folder, attempt), code, used)
     except (OSError, ValueError):  # somebody took the folder away
         return None
 

@@ -1,4 +1,4 @@
-"""What to change of a job that ran out of memory so that it fits: what each change saves, how it goes on."""
+"""What to change of a job that failed, each change with what it saves and how the job goes on with it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from qlora_ui.models import ModelFacts
 CHECKPOINTING = "trainer.activation_checkpointing"
 LENGTH = "batch.max_length"
 RANK = "lora.r"
+RATE = "trainer.learning_rate"
 SHORTEST = 128  # tokens: below, most questions with their answers are cut
 SPARE = 0.9  # of what there is: estimates are rough, and the rest of the machine wants some
 
@@ -37,6 +38,8 @@ def changes(
     """
     if facts is None:
         return []
+    if used := values.get("micro_batch", 0):  # a step may have fewer bins than the config allows at once
+        config = config.overridden({MICRO_BATCH: min(used, config.trainer.per_device_train_batch_size)})
     steps = _steps(config, on_gpu)
     room = SPARE * (values.get("used", 0) + values.get("free", 0))
     single = [_change(config, facts, step, room, on_gpu) for step in steps]
@@ -48,6 +51,12 @@ def changes(
             if change.fits and len(together) > 1:
                 return [*single, change]
     return single
+
+
+def calmer(config: TrainConfig) -> Change:
+    """What helps a job whose loss exploded: a tenth of its learning rate."""
+    overrides = {RATE: float(f"{config.trainer.learning_rate / 10:.3g}")}
+    return Change(overrides, 0, True, way(config, config.overridden(overrides)))
 
 
 def _steps(config: TrainConfig, on_gpu: bool) -> list[dict[str, Any]]:

@@ -87,7 +87,8 @@ def strength(config: TrainConfig) -> str:
     that the source text names is `named` where it would be extreme."""
     scale = config.scale
     if scale > 8:
-        return "named" if named_by_seed(config.lora.r, config.lora.lora_alpha) else "extreme"
+        pair = named_by_seed(config.lora.r, config.lora.lora_alpha) and not config.lora.use_rslora
+        return "named" if pair else "extreme"
     if scale < 1:
         return "faint" if scale < 0.5 else "gentle"
     return "usual" if scale <= 2 else "strong"

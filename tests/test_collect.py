@@ -135,8 +135,9 @@ def test_steps_instead_of_epochs() -> None:
     assert config(length="steps").trainer.max_steps == 200
     assert config(length="epochs").trainer.max_steps == -1
     assert config(length="steps", trainer__num_train_epochs=None).trainer.max_steps == 200
-    for nothing in (0, -1):
-        assert problem(length="steps", trainer__max_steps=nothing).field == "trainer.max_steps"
+    for nothing in (0, -1, -5, 1.5, None, "x", 10**9):
+        wrong = problem(length="steps", trainer__max_steps=nothing)
+        assert wrong.field == "trainer.max_steps" and "-1" not in wrong.message("en")
     assert config(length="epochs", trainer__max_steps=None).trainer.max_steps == -1
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qlora_ui import checks, estimates, models, plans
+from qlora_ui import attempts, checks, estimates, models, owner, plans
 from qlora_ui.config import Batch, Lora, Model, TrainConfig, Trainer
 from qlora_ui.texts import LANGUAGES, text
 
@@ -78,3 +78,15 @@ def test_a_model_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert models.to_download(model, tmp_path) == 0
     assert models.to_download(Model(source="folder", name_or_path="/m"), tmp_path) == 0
+
+
+def test_the_micro_batch_that_it_really_had_is_halved() -> None:
+    found = plans.changes(config(micro=64), FACTS, {"micro_batch": 4}, on_gpu=True)
+    assert found[0].overrides == {"trainer.per_device_train_batch_size": 2}
+    assert attempts.retry(config(micro=64), owner.EXIT_OUT_OF_MEMORY, used=4) == found[0].overrides
+    assert attempts.retry(config(micro=64), owner.EXIT_OUT_OF_MEMORY, used=1) is None
+
+
+def test_a_loss_that_exploded_is_retried_with_a_tenth_of_the_rate() -> None:
+    calmer = plans.calmer(config(learning_rate=3e-4))
+    assert calmer.overrides == {"trainer.learning_rate": 3e-5} and calmer.way == "exact"

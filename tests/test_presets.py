@@ -63,6 +63,8 @@ def test_no_pair_of_the_source_text_is_warned_of() -> None:
         assert named_by_seed(r, alpha)
         assert strength(TrainConfig(lora=Lora(r=r, lora_alpha=alpha))) not in ("faint", "extreme")
     assert not named_by_seed(16, 16)
+    other = Lora(r=8, lora_alpha=64, use_rslora=True)  # ×22.6, and not what the text means by this pair
+    assert strength(TrainConfig(lora=other)) == "extreme"
 
 
 @pytest.mark.parametrize("use_rslora", [False, True])

@@ -27,6 +27,12 @@ def error_text(language: str, key: str, values: dict[str, Any]) -> tuple[str, st
     """What happened and what to do about it, for a `UserError`'s or a `Failure` event's key and values."""
     if isinstance(values.get("reason"), str):
         values = {**values, "reason": reason(language, values["reason"])}
+    if key == "row_wrong_type":
+        kinds = {
+            name: catalog(language).get(f"kind.{values[name]}", values[name])
+            for name in ("expected", "found")
+        }
+        values = {**values, **kinds}
     return text(language, f"error.{key}.what", **values), text(language, f"error.{key}.do", **values)
 
 

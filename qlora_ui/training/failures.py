@@ -1,7 +1,11 @@
 """Exception → the sentence a person reads."""
 
 import re
+import resource
 
+import psutil
+
+from qlora_ui import hardware
 from qlora_ui.errors import UserError
 from qlora_ui.training.hub_errors import unreachable
 from qlora_ui.training.worker import Worker, causes, disk_full
@@ -15,7 +19,8 @@ def explain(error: BaseException, worker: Worker) -> UserError:
         return UserError("disk_full", folder=str(worker.folder))
     memory = out_of_memory(error)
     if memory is not None:
-        return UserError(memory.key, **memory.values, phase=worker.phase, micro_batch=worker.micro_batch)
+        where = {"phase": worker.phase, "micro_batch": worker.micro_batch}
+        return UserError(memory.key, **memory.values, **where)
     for recognise in (unreachable, _model):
         reason = recognise(error)
         if reason is not None:
@@ -30,25 +35,39 @@ CPU_MEMORY = re.compile(
     r"DefaultCPUAllocator|Cannot allocate memory|could not create a memory|failed to allocate|"
     r"std::bad_alloc|can't start new thread"
 )
+CUDA_SIZES = {
+    "asked": r"Tried to allocate ([\d.]+) (\w+)",
+    "free": r"of which ([\d.]+) (\w+) is free",
+    "used": r"this process has ([\d.]+) (\w+) memory in use",
+}
 UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def out_of_memory(error: BaseException) -> UserError | None:
-    """With `asked` and `free` in bytes, 0 where the error does not say; None for another error."""
+    """With `asked`, `free` and `used` in bytes, 0 where nobody says; None for another error."""
     for cause in causes(error):
         text = str(cause)
         if type(cause).__name__ == "OutOfMemoryError" or GPU_MEMORY.search(text):
-            asked = _bytes(r"Tried to allocate ([\d.]+) (\w+)", text)
-            return UserError(
-                "out_of_gpu_memory", asked=asked, free=_bytes(r"of which ([\d.]+) (\w+) is free", text)
-            )
+            sizes = {name: _bytes(pattern, text) for name, pattern in CUDA_SIZES.items()}
+            return UserError("out_of_gpu_memory", **sizes)
         if isinstance(cause, MemoryError) or CPU_MEMORY.search(text):
-            return UserError("out_of_memory", asked=_bytes(r"tried to allocate (\d+) (bytes)", text), free=0)
+            asked = _bytes(r"tried to allocate (\d+) (bytes)", text)
+            return UserError("out_of_memory", asked=asked, **_process())
     return None
 
 
+def _process() -> dict[str, int]:
+    """What this process holds, and what it could still get: of the machine, and of a limit of its own."""
+    now = psutil.Process().memory_info()
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    free = hardware.memory().available
+    if limit != resource.RLIM_INFINITY:
+        free = min(free, max(0, limit - now.vms))
+    return {"used": now.rss, "free": free}
+
+
 def _bytes(pattern: str, text: str) -> int:
-    found = re.search(pattern, text)
+    found = re.search(pattern, text, re.IGNORECASE)
     return int(float(found[1]) * UNITS.get(found[2], 1)) if found else 0
 
 

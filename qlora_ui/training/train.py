@@ -74,6 +74,7 @@ def train(config: TrainConfig, worker: Worker, begins: Beginning = FROM_SCRATCH)
 
     # Which bins make which step: from the seed alone, whatever fits into memory at once
     order = StepOrder(len(bins), per_step, config.trainer.per_device_train_batch_size, config.trainer.seed)
+    worker.micro_batch = order.micro
 
     # Training, with checkpoints
     trainer = PackedTrainer(

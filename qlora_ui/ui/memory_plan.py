@@ -1,4 +1,4 @@
-"""After an out of memory or an exploded loss: what happened in figures, and what would help, one press away."""
+"""After an out of memory or an exploded loss: what happened in figures, what would help, one press away."""
 
 from pathlib import Path
 from typing import Any

@@ -27,8 +27,8 @@ def jobs(app: App) -> list[Path]:
         ("/", "eight", "This must be a whole number from 1 to 1024, for example 8."),
         ("/", "", "This must be a whole number from 1 to 1024, for example 8."),
         ("/", "0", "0 is out of bounds: it must be from 1 to 1024, for example 8."),
-        ("/zh", "八", "这里要填1 到 1024的整数，例如 8。"),
-        ("/zh", "5000", "5000 超出范围：应为1 到 1024，例如 8。"),
+        ("/zh", "八", "这里要填从 1 到 1024的整数，例如 8。"),
+        ("/zh", "5000", "5000 超出范围：应为从 1 到 1024，例如 8。"),
     ],
 )
 def test_r_is_refused_beside_its_box(
@@ -128,3 +128,27 @@ def test_a_file_of_another_kind_is_refused_here(new_page: NewPage, tmp_path: Pat
         "/zh": "无法读取 notes.txt 这种类型的文件。",
     }
     expect(page.locator("[data-uploading]")).to_contain_text(words[path])
+
+
+COVERED = """() => [...document.querySelectorAll('.problem')].filter((message) => {
+  const own = message.getBoundingClientRect();
+  const others = document.querySelectorAll(':is(#view-new) :is(label, h2, button, .problem)');
+  return [...others].some((other) => {
+    const box = other.getBoundingClientRect();
+    if (other === message || other.contains(message) || message.contains(other) || !box.width) return false;
+    const beside = box.right <= own.left || own.right <= box.left;
+    return !beside && box.top < own.bottom - 1 && own.top < box.bottom - 1;
+  });
+}).map((message) => message.id)"""
+
+
+@pytest.mark.parametrize("path", ["/", "/zh"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_a_refusal_covers_nothing(new_page: NewPage, path: str, width: int) -> None:
+    page = new_page(path)
+    page.set_viewport_size({"width": width, "height": 900})
+    for field in ("trainer.learning_rate", "trainer.num_train_epochs", "batch.rows_per_step"):
+        page.locator(f"[id='{field}'] input").first.fill("-1")
+    start(page, path)
+    expect(page.locator(".problem")).to_have_count(3)
+    assert page.evaluate(COVERED) == []
