@@ -93,6 +93,7 @@ class Environment:
     quantization: str
     trainable_parameters: int
     total_parameters: int
+    threads: int = 0  # of a CPU
     time: float = field(default_factory=time.time)
 
 

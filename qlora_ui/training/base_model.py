@@ -83,7 +83,7 @@ def keep_unpacked(model: torch.nn.Module) -> None:
 def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')} ({torch.get_num_threads()} threads)"
+    return str(torch.cpu.get_capabilities().get("cpu_name", "CPU"))
 
 
 def memory_used(device: torch.device) -> int:
@@ -102,9 +102,10 @@ def environment(
         versions=versions(),
         device=device_name(device),
         dtype=str(dtype).removeprefix("torch."),
-        quantization="NF4" + (" + double quantisation" if quantization.bnb_4bit_use_double_quant else ""),
+        quantization="nf4_double" if quantization.bnb_4bit_use_double_quant else "nf4",
         trainable_parameters=trainable,
         total_parameters=total,
+        threads=torch.get_num_threads() if device.type == "cpu" else 0,
     )
 
 

@@ -85,6 +85,8 @@ class Worker:
         now = time.monotonic()
         if phase == self._told[0] and 0 < done < total and now - self._told[1] < INTERVAL:
             return
+        if phase != self._told[0] and done:  # what is going on already has a beginning, too
+            self.tell(Phase(phase, 0, total, unit))
         self._told = (phase, now)
         self.tell(Phase(phase, done, total, unit, rate))
 

@@ -212,7 +212,9 @@ def details(language: str, job: Job, followed: Followed) -> list[tuple[str, str]
         ("strength", strength(job.config)),
     ]
     if where := followed.environment:
-        rows += [("where", where.device), ("numbers", f"{where.quantization}, {where.dtype}")]
+        threads = text(language, "ui.job.threads", threads=where.threads) if where.threads else ""
+        quantised = catalog(language).get(f"ui.quantization.{where.quantization}", where.quantization)
+        rows += [("where", where.device + threads), ("numbers", f"{quantised} · {where.dtype}")]
         part = where.trainable_parameters / max(1, where.total_parameters)
         rows.append(("trains", f"{count(language, where.trainable_parameters)} ({percent(part)})"))
     return [(text(language, f"ui.detail.{key}"), value) for key, value in rows]

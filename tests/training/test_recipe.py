@@ -83,7 +83,7 @@ def test_environment_counts_the_parameters(learned: Run, tiny_config: TrainConfi
     # per layer: q and o 64→64, k and v 64→32, gate and up 64→128, down 128→64; each r × (in + out)
     a_layer = 2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128)
     assert environment.trainable_parameters == 2 * tiny_config.lora.r * a_layer
-    assert environment.quantization.startswith("NF4")
+    assert (environment.quantization, environment.threads) == ("nf4_double", torch.get_num_threads())
     assert environment.versions["bitsandbytes"]
 
 
