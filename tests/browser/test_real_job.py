@@ -43,10 +43,21 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     end_sessions(app.home)
 
 
-def metrics(app: App, job: str) -> list[Metrics]:
-    events = list(EventReader(app.home / "jobs" / job / "events.jsonl").read())
-    assert sum(isinstance(event, Attempt) for event in events) == 1, "it was started once"
-    return [event for event in events if isinstance(event, Metrics)]
+def losses(app: App, job: str) -> dict[int, float]:
+    """The curve: a later attempt takes back the points of steps that it does again."""
+    curve: dict[int, float] = {}
+    for event in EventReader(app.home / "jobs" / job / "events.jsonl").read():
+        if isinstance(event, Attempt):
+            curve = {step: loss for step, loss in curve.items() if step <= event.from_step}
+        elif isinstance(event, Metrics) and "loss" in event.values:
+            assert event.step not in curve, f"step {event.step} twice"
+            curve[event.step] = event.values["loss"]
+    return curve
+
+
+def attempts(app: App, job: str) -> list[Attempt]:
+    events = EventReader(app.home / "jobs" / job / "events.jsonl").read()
+    return [event for event in events if isinstance(event, Attempt)]
 
 
 def start_demo(page: Page, epochs: str) -> str:
@@ -78,9 +89,10 @@ def test_a_job_from_the_page_to_the_adapter(app: App, new_page: NewPage, tmp_pat
     app.restart()
     page.reload()
     expect(view).to_contain_text("Finished", timeout=5 * MINUTES)
-    losses = {point.step: point.values["loss"] for point in metrics(app, job) if "loss" in point.values}
-    assert list(losses) == list(range(1, len(losses) + 1)), "a gap in the curve"
-    assert len(losses) > before, "it went on without the page"
+    curve = losses(app, job)
+    assert list(curve) == list(range(1, len(curve) + 1)), "a gap in the curve"
+    assert len(curve) > before, "it went on without the page"
+    assert len(attempts(app, job)) == 1, "it was started once"
     fell = re.search(r"Fell from ([\d.]+) to ([\d.]+)", view.inner_text())
     assert fell and float(fell[2]) < 0.8 * float(fell[1])
 
@@ -99,13 +111,27 @@ def test_a_job_from_the_page_to_the_adapter(app: App, new_page: NewPage, tmp_pat
     assert trained.strip() and trained.strip() != untrained.strip()
 
 
-def test_stop_keeps_what_was_learnt(app: App, new_page: NewPage) -> None:
+def test_stop_keeps_what_was_learnt_and_resume_goes_on(app: App, new_page: NewPage) -> None:
     page = new_page()
     job = start_demo(page, epochs="20")
+    view = page.locator("#view-job")
     page.wait_for_function(
         "/[Ss]tep [1-9]\\d* of/.test(document.querySelector('#view-job').innerText)", timeout=5 * MINUTES
     )
     page.get_by_role("button", name="Save and stop").click()
-    expect(page.locator("#view-job")).to_contain_text("Stopped", timeout=MINUTES)
+    expect(view).to_contain_text("Stopped", timeout=MINUTES)
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     assert (app.home / "jobs" / job / "adapter" / "adapter_model.safetensors").stat().st_size > 1_000_000
+    done = max(losses(app, job))
+    expect(view).to_contain_text(re.compile(rf"Last saved: step {done}\b"))
+
+    page.get_by_role("button", name="Resume").click()
+    page.wait_for_function(
+        f"+/[Ss]tep (\\d+) of/.exec(document.querySelector('#view-job').innerText)?.[1] > {done}",
+        timeout=5 * MINUTES,
+    )
+    page.get_by_role("button", name="Save and stop").click()
+    expect(view).to_contain_text("Stopped", timeout=MINUTES)
+    assert [attempt.from_step for attempt in attempts(app, job)] == [0, done]
+    curve = losses(app, job)
+    assert list(curve) == list(range(1, max(curve) + 1)) and max(curve) > done, "one stitched curve"
