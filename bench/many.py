@@ -32,6 +32,7 @@ WAITING, KILLED, FINISHED = (
     20,
 )  # how the first of them stand; the others have ended, and the store knows
 TIMES, STARTS = 5, 3
+SETTLES, SLOW = 2000, 30_000  # ms: an open page's scripts run by then; longer than any table may take
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
@@ -124,7 +125,10 @@ def opens(address: str, ready: str, click: str, drawn: str) -> float:
     script = f"""async () => {{
         const began = performance.now();
         document.querySelector({click!r}).click();
-        while (!({drawn})) await new Promise(requestAnimationFrame);
+        while (!({drawn})) {{
+            if (performance.now() - began > {SLOW}) throw new Error("not drawn");
+            await new Promise(requestAnimationFrame);
+        }}
         await new Promise(requestAnimationFrame);
         await new Promise(requestAnimationFrame);
         return (performance.now() - began) / 1000;
@@ -137,6 +141,7 @@ def opens(address: str, ready: str, click: str, drawn: str) -> float:
             page.goto(address)
             page.wait_for_selector(ready, state="attached")
             page.wait_for_selector(click)
+            page.wait_for_timeout(SETTLES)  # a click before its scripts run is lost
             taken.append(page.evaluate(script))
             page.close()
         browser.close()
