@@ -7,6 +7,7 @@ At the end every job must have finished once, with the losses and the adapter of
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,11 +21,14 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=40)
     parser.add_argument("--within", type=float, default=5.0, help="seconds in which every state must be true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="qlora-chaos-") as folder:
-        chaos = Chaos(Path(folder), arguments.seed, arguments.faults, arguments.within, say)
-        wrong = chaos.run()
+    folder = Path(tempfile.mkdtemp(prefix="qlora-chaos-"))
+    wrong = Chaos(folder, arguments.seed, arguments.faults, arguments.within, say).run()
     for line in wrong:
         say(f"DOES NOT HOLD: {line}")
+    if wrong:
+        say(f"to look into: {folder}")
+    else:
+        shutil.rmtree(folder)
     say(f"seed {arguments.seed}: {'FAILED' if wrong else 'all held'}")
     return 1 if wrong else 0
 

@@ -54,7 +54,7 @@ class Chaos:
         except AssertionError as error:
             self.wrong.append(str(error))
         finally:
-            self.world.close()
+            self.world.close(kept=self.folder / "kept" if self.wrong else None)
         self.say(f"{self._at()}; slowest true state after {self.slowest:.1f} s")
         return self.wrong
 

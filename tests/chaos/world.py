@@ -262,14 +262,16 @@ class World:
                     found.append(f"{pid}: {' '.join(command)}")
         return found
 
-    def close(self) -> None:
-        """Nothing stays: processes, disk, folder."""
+    def close(self, kept: Path | None = None) -> None:
+        """Nothing stays: processes, disk, folder; `kept` gets a copy of that."""
         self._ended.set()
         self.client.close()
         if self.app_lives():
             self.kill_app()
         for line in self.leftovers():
             send(int(line.partition(":")[0]), signal.SIGKILL)
+        if kept:
+            shutil.copytree(self.home, kept, ignore_dangling_symlinks=True)
         if self.own_disk:
             subprocess.run(["umount", "--lazy", str(self.home)], check=False)
         shutil.rmtree(self.home, ignore_errors=True)
