@@ -95,8 +95,8 @@ def kill_both(world: World, delay: float, seconds: float) -> str:
 
 
 def stop_worker(world: World, delay: float, seconds: float) -> str:
-    job_id, pid = _worker(world, delay)
-    return _frozen(world, pid, seconds)
+    job_id, pid = _training(world, delay)
+    return f"{_frozen(world, pid, seconds)}: {_doing(world, job_id)}"
 
 
 def stop_app(world: World, delay: float, seconds: float) -> str:
@@ -110,15 +110,16 @@ def stop_app(world: World, delay: float, seconds: float) -> str:
 
 
 def fill_disk(world: World, delay: float, seconds: float) -> str:
-    job_id, _ = _worker(world, delay)
+    job_id, _ = _training(world, delay)
     ballast = world.home / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * 4096)
     with suppress(AssertionError):
         until(lambda: not world.processes(job_id)["worker"], "", 2 * seconds)
+    ends = "goes on" if world.processes(job_id)["worker"] else "ended"
     ballast.unlink()
-    return f"full: {_doing(world, job_id)}"
+    return f"full, worker {ends}: {_doing(world, job_id)}"
 
 
 def cut_events(world: World, delay: float, seconds: float) -> str:
@@ -177,6 +178,12 @@ def _worker(world: World, delay: float) -> tuple[str, int]:
         if pids := world.processes(job_id)["worker"]:
             return job_id, pids[0]
     return _worker(world, 0)  # it ended just now
+
+
+def _training(world: World, delay: float) -> tuple[str, int]:
+    """One that is past its start, which is the longer part of so short a job."""
+    until(lambda: _doing(world, _worker(world, 0)[0]).startswith("at step"), "none trains", PATIENCE, 0.2)
+    return _worker(world, delay / 3)
 
 
 def _frozen(world: World, pid: int, seconds: float) -> str:

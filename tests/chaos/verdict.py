@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy
 from safetensors.numpy import load_file
 
-from qlora_ui.events import Attempt, Ended, EventReader, Metrics
+from qlora_ui.events import Attempt, Ended, Environment, EventReader, Metrics
 
 NEAR = 1e-4  # losses and weights that far apart are the same
 
@@ -20,6 +20,7 @@ class Record:
     loss: dict[int, float] = field(default_factory=dict)
     held_out: dict[int, float] = field(default_factory=dict)
     attempts: int = 0
+    dtype: str = ""  # in which the last attempt computed
     twice: list[int] = field(default_factory=list)  # steps that are in one course two times
 
 
@@ -31,6 +32,8 @@ def record(folder: Path) -> Record:
             for curve in (found.loss, found.held_out):
                 for step in [step for step in curve if step > event.from_step]:
                     del curve[step]
+        elif isinstance(event, Environment):
+            found.dtype = event.dtype
         elif isinstance(event, Metrics):
             for name, curve in (("loss", found.loss), ("eval_loss", found.held_out)):
                 if name in event.values:
@@ -59,6 +62,8 @@ def faults_of(job: Path, undisturbed: Path, cuts: int) -> list[str]:
     """What does not hold of a job; `cuts`: lines that a fault took from its events."""
     wrong = []
     ran, meant = record(job), record(undisturbed)
+    if ran.dtype != meant.dtype:
+        wrong.append(f"computed in {ran.dtype} instead of {meant.dtype}")
     if (count := finishes(job)) != 1:
         wrong.append(f"finished {count} times")
     for name, curve, other in (
