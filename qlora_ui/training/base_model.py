@@ -1,8 +1,10 @@
 """The frozen base model: 4-bit weights through bitsandbytes, on a GPU or a CPU, and its tokenizer."""
 
+import json
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from transformers import (
 from qlora_ui.config import Quantization
 from qlora_ui.errors import UserError
 from qlora_ui.events import Environment
+
+CPU_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
@@ -37,6 +41,21 @@ def compute_dtype(device: torch.device) -> torch.dtype:
         for dtype, seconds in best.items():
             best[dtype] = min(seconds, product_seconds(dtype))
     return torch.bfloat16 if 1.2 * best[torch.bfloat16] < best[torch.float32] else torch.float32
+
+
+def kept_dtype(device: torch.device, home: Path) -> torch.dtype:
+    """`compute_dtype`, on a CPU measured once and kept in the home: two jobs of one config are then alike,
+    however busy the machine is at their start."""
+    if device.type == "cuda":
+        return compute_dtype(device)
+    file, cpu = home / "cpu_dtype.json", device_name(device)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return CPU_DTYPES[json.loads(file.read_bytes())[cpu]]
+    dtype = compute_dtype(device)
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    part.write_text(json.dumps({cpu: str(dtype).removeprefix("torch.")}), "utf-8")
+    part.replace(file)
+    return dtype
 
 
 def product_seconds(dtype: torch.dtype) -> float:

@@ -38,7 +38,7 @@ def train(config: TrainConfig, worker: Worker, begins: Beginning = FROM_SCRATCH)
     """
     set_seed(config.trainer.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = pinned_dtype(begins) or base_model.compute_dtype(device)
+    dtype = pinned_dtype(begins) or base_model.kept_dtype(device, worker.home)
 
     # The rows, before the model: a fault in them is found before gigabytes are downloaded
     learned, held_out = read_examples(config, worker)

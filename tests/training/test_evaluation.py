@@ -104,3 +104,16 @@ def test_an_old_gpu_computes_in_fp16(
         torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or native
     )
     assert compute_dtype(torch.device("cuda")) == expected
+
+
+def test_a_cpu_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faster = {torch.bfloat16: 1.0, torch.float32: 2.0}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "cpu_name": "one"})
+    monkeypatch.setattr(base_model, "product_seconds", lambda dtype: faster[dtype])
+    assert base_model.kept_dtype(CPU, tmp_path) == torch.bfloat16
+    faster[torch.bfloat16] = 9.0  # the machine is busy
+    assert base_model.kept_dtype(CPU, tmp_path) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "cpu_name": "other"})
+    assert base_model.kept_dtype(CPU, tmp_path) == torch.float32, "another machine on the same home"
+    (tmp_path / "cpu_dtype.json").write_text("{")
+    assert base_model.kept_dtype(CPU, tmp_path) == torch.float32
