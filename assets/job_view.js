@@ -3,7 +3,7 @@
 import { Keeping } from "./keeping.js";
 
 const LINES = 300;
-const CALM = 1500; // ms that a stop button rests after its meaning has changed: a double press must not kill
+export const CALM = 1500; // ms that a stop button rests after its meaning has changed: a double press must not kill
 
 export class JobView {
   constructor(element, options, post, detailsUrl) {

@@ -31,10 +31,10 @@ export class Keeping {
     for (const name of ["changed", "silent", "figures"]) show(el[name], job[name]);
     if (job.ended) el.notify.hidden = true; // beacon.js shows it
     el.further.hidden = !job.further;
-    el.from.hidden = !job.from;
+    el.from.hidden = false;
     el.further.href = `?further=${encodeURIComponent(id)}`;
     el.from.href = `?from=${encodeURIComponent(id)}`;
-    const next = job.plan.length ? null : job.resume ? el.resume : job.adapter ? el.download : el.from;
+    const next = job.plan.length || !job.ended ? null : job.resume ? el.resume : job.adapter ? el.download : el.from;
     for (const one of [el.resume, el.download, el.from]) one.classList.toggle("primary", one === next);
     this.kept = job.kept;
     el.kept.replaceChildren(...job.kept.map(() => make("li")));

@@ -1,5 +1,5 @@
 // One row of the list of jobs: its cells, and the buttons of what can be done to it now.
-import { make } from "./job_view.js";
+import { CALM, make } from "./job_view.js";
 import { fill } from "./keeping.js";
 
 export class Rows {
@@ -7,6 +7,7 @@ export class Rows {
     this.list = list;
     this.texts = list.texts;
     this.rows = new Map(); // id → {node, drawn}
+    this.asked = new Map(); // id of a job that was asked to end → when its Stop came to mean "now"
   }
 
   keep(ids) {
@@ -33,6 +34,8 @@ export class Rows {
     if (row?.drawn === drawn) return row.node;
     const node = row?.node || make("tr");
     node.dataset.job = job.id;
+    if (!job.kill) this.asked.delete(job.id);
+    else if (!this.asked.has(job.id)) this.asked.set(job.id, performance.now());
     const focused = node.contains(document.activeElement) ? document.activeElement.dataset.act : "";
     node.replaceChildren(...Object.entries(this.list.columns).map(([name, label]) => {
       const cell = this[`_${name}`](job);
@@ -116,12 +119,22 @@ export class Rows {
       job.place && !job.last && this.button(job, "down", post("move", { way: "down" })),
       job.resume && this.button(job, "resume", post("resume"), job.resume),
       job.pause && this.button(job, "pause", post("pause"), job.pause),
-      job.stop && this.button(job, "stop", post("stop", { kill: job.kill }), job.stop),
+      job.stop && this.stop(job, post("stop", { kill: job.kill })),
       job.adapter && this.download(job),
       job.ended && job.saved && this.button(job, "delete_checkpoints", ask("delete_checkpoints")),
       job.ended && this.button(job, "delete", ask("delete")),
     ];
     return all.filter(Boolean);
+  }
+
+  stop(job, press) {
+    const button = this.button(job, "stop", press, job.stop);
+    const left = CALM - (performance.now() - (this.asked.get(job.id) ?? -Infinity));
+    if (left > 0) {
+      button.disabled = true;
+      setTimeout(() => (button.disabled = false), left);
+    }
+    return button;
   }
 
   button(job, act, press, label = this.texts[act]) {

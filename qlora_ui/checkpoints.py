@@ -56,6 +56,15 @@ def latest(job: Path) -> Checkpoint | None:
     return next(iter(whole(job)[::-1]), None)
 
 
+def fitting(job: Path, chosen: TrainConfig, overrides: dict[str, Any]) -> Checkpoint | None:
+    """The newest that an attempt with these overrides can go on from."""
+    after = chosen.overridden(overrides)
+    for one in reversed(whole(job)):
+        if one.overrides == overrides or way(chosen.overridden(one.overrides), after) != "anew":
+            return one
+    return None
+
+
 def best(job: Path) -> Checkpoint | None:
     """The one with the lowest held-out loss, None where none was measured."""
     measured = [one for one in whole(job) if one.loss is not None]

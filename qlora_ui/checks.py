@@ -28,13 +28,13 @@ class Finding:
 
 
 def findings(
-    config: TrainConfig, gpus: Sequence[Gpu], rows: int | None = None, facts: ModelFacts | None = None
+    config: TrainConfig, gpus: Sequence[Gpu], steps: int | None = None, facts: ModelFacts | None = None
 ) -> list[Finding]:
     """All findings for a job of this config on these GPUs (none: the CPU).
 
-    `rows` to learn from and the model's `facts` where they are known.
+    The `steps` it will take and the model's `facts` where they are known.
     """
-    found = [_no_layers(config, facts), _gpu_busy(gpus), _few_steps(config, rows)]
+    found = [_no_layers(config, facts), _gpu_busy(gpus), _few_steps(steps)]
     return [finding for finding in found if finding]
 
 
@@ -70,7 +70,7 @@ def _gpu_busy(gpus: Sequence[Gpu]) -> Finding | None:
     return Finding("gpu_busy", "warn", {"name": gpu.name, "others": size(gpu.others), "free": size(gpu.free)})
 
 
-def _few_steps(config: TrainConfig, rows: int | None) -> Finding | None:
-    if rows is None or (steps := estimates.steps(rows, config)) >= FEW_STEPS:
+def _few_steps(steps: int | None) -> Finding | None:
+    if steps is None or steps >= FEW_STEPS:
         return None
     return Finding("few_steps", "warn", {"steps": steps})

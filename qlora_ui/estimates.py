@@ -17,6 +17,8 @@ LIBRARIES = (
     600_000_000  # bytes of the process itself on a CPU: what the demo's peak had beyond the parts below
 )
 CHECKPOINTS = 4  # on the disk at once: the last 2, the best, and the one being written
+TOKEN = 4.0  # bytes of a token: about that in English and in Chinese
+TURNS = 30  # tokens that a chat template puts around a row
 TOKENIZER = 20_000_000  # bytes beside the adapter's weights: tokenizer, template, config
 
 
@@ -54,11 +56,17 @@ def adapter_bytes(facts: ModelFacts, lora: Lora) -> int:
     return FLOAT32 * trainable_parameters(facts, lora)
 
 
-def steps(rows: int, config: TrainConfig) -> int:
-    """About how many optimiser steps it takes; `rows`: those learned from. Packing moves it a little."""
+def steps(rows: int, config: TrainConfig, length: float) -> int:
+    """About how many optimiser steps it takes; `rows`: those learned from, `length`: their mean in bytes.
+
+    As the recipe does, counts the bins of `max_length` tokens that the rows fill: a step is whole bins.
+    """
     if config.trainer.max_steps > 0:
         return config.trainer.max_steps
-    return ceil(ceil(rows / config.batch.rows_per_step) * config.trainer.num_train_epochs)
+    tokens = min(config.batch.max_length, TURNS + length / TOKEN)
+    bins = max(1, ceil(rows * tokens / config.batch.max_length))
+    per_step = max(1, round(config.batch.rows_per_step * bins / rows))
+    return ceil(ceil(bins / per_step) * config.trainer.num_train_epochs)
 
 
 def memory(config: TrainConfig, facts: ModelFacts, on_gpu: bool) -> MemoryNeed:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from qlora_ui import attempts, owner
-from qlora_ui.events import Attempt, Ended, Failure, Phase, parse
+from qlora_ui.events import Attempt, Ended, Failure, Log, Phase, parse
 from qlora_ui.jobs import JobState
 from qlora_ui.launchers.base import Life, Poll
 
 EXIT_FILE = re.compile(r"exit\.(\d+)\.json")
-TELLING = re.compile(rb'\{"event": "(attempt|phase|failure|ended)"')
+TELLING = re.compile(rb'\{"event": "(attempt|phase|failure|ended|log", "key": "packed)"')
 # What a shutdown or a closed login sends: an end from outside, not a fault of the job.
 INTERRUPTS = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, owner.EXIT_STOPPED)
 # The micro-batch plays no part in these: to halve it would only fail again.
@@ -30,6 +30,7 @@ class Trace:
     phase: str = ""
     failure: Failure | None = None
     code: int | None = None
+    per_step: int = 0  # bins of a step: no micro-batch is larger
 
 
 def outcome(folder: Path, attempt: int, code: int | None, asked: bool) -> tuple[JobState, dict[str, Any]]:
@@ -66,8 +67,9 @@ def again(folder: Path, attempt: int, poll: Poll) -> dict[str, Any] | None:
     if code != owner.EXIT_OUT_OF_MEMORY or trace.phase in BEFORE_TRAINING:
         return None
     try:
-        used = trace.failure.values.get("micro_batch", 0) if trace.failure else 0
-        return attempts.retry(attempts.config(folder, attempt), code, used)
+        config = attempts.config(folder, attempt)
+        used = min(trace.per_step, config.trainer.per_device_train_batch_size)
+        return attempts.retry(config, code, used)
     except (OSError, ValueError):  # somebody took the folder away
         return None
 
@@ -87,6 +89,8 @@ def read_trace(folder: Path, attempt: int) -> Trace:
                         trace.failure = failure
                     case Ended(code=code):
                         trace.code = code
+                    case Log(key="packed", values=values):
+                        trace.per_step = int(values["per_step"])
     except FileNotFoundError:
         pass
     return trace if trace.attempt == attempt else Trace(attempt)

@@ -218,6 +218,10 @@ def test_silence_is_said_and_nothing_is_done(served: Served) -> None:
         served.home.write(job, step(2))
         assert not stream.until("job")["job"]["silent"]
     assert served.home.job(job).state is JobState.RUNNING
+    served.home.scheduler.stop(job.id)  # it hangs while it saves
+    os.utime(events, (long_ago, long_ago))
+    with served.events(job.id) as stream:
+        assert "No sign of life for 12 minutes" in stream.message()["job"]["silent"]
 
 
 def test_a_queued_job_says_its_place_and_when_it_starts(tmp_path: Path) -> None:

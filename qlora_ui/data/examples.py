@@ -28,13 +28,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a quick look at a file found. `usable` rows have an answer to learn; `sample` is one as text."""
+    """What a quick look at a file found. `usable` rows have an answer to learn; `sample` is one as text, and
+    `length` the mean of those looked at, in bytes of UTF-8."""
 
     format: str
     rows: int
     usable: int
     problem: UserError | None
     sample: str
+    length: float = 0.0
 
 
 def load(
@@ -79,7 +81,7 @@ def split(examples: Sequence[Example], eval_share: float, seed: int) -> tuple[li
 def inspect(path: Path | None, name: str, format: str = "auto") -> Inspection:
     """A quick look at a file (None: the demo data) for the page: never raises for what is wrong in it."""
     path, name = (DEMO_FILE, DEMO_FILE.name) if path is None else (path, name or path.name)
-    rows = usable = 0
+    rows = usable = size = 0
     sample = ""
     try:
         format, found = _detected(read_file(path, name), format, name)
@@ -88,12 +90,13 @@ def inspect(path: Path | None, name: str, format: str = "auto") -> Inspection:
             if example := _example(row, format, name):
                 usable += 1
                 sample = sample or plain(example)
+                size += len(plain(example).encode())
         rest = sum(1 for _ in found)
     except UserError as problem:
         return Inspection(format, rows, usable, problem, sample)
     if not usable:
         return Inspection(format, rows, 0, UserError("no_rows_with_answer", file=name, rows=rows), sample)
-    return Inspection(format, rows + rest, usable + rest, None, sample)
+    return Inspection(format, rows + rest, usable + rest, None, sample, size / usable)
 
 
 def plain(example: Example) -> str:

@@ -127,7 +127,7 @@ def _wrapped(value: Any) -> list[Any] | None:
 
 def _lines(stream: TextIO, name: str) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
-        if not line.strip():
+        if not (line := line.rstrip()):
             continue
         try:
             value = _decoded(line)
@@ -249,7 +249,8 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 
 def _unreadable(name: str, line: int, column: int, reason: str, text: str, at: int) -> NoReturn:
-    excerpt = _short(text[max(0, at - EXCERPT // 2) : at + EXCERPT // 2])
+    start, end = max(0, at - EXCERPT // 2), at + EXCERPT // 2
+    excerpt = "…" * (start > 0) + _short(text[start:end]) + "…" * (end < len(text))
     raise UserError("row_unreadable", file=name, line=line, column=column, reason=reason, excerpt=excerpt)
 
 

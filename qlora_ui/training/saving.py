@@ -129,6 +129,11 @@ class Checkpoints:
             if one.step == step:
                 checkpoints.remove(one.path)
 
+    def drop_last(self) -> None:
+        """The newest one, if there is one before it."""
+        if len(mine := self._mine()) > 1:
+            checkpoints.remove(mine[-1].path)
+
     def here(self, step: int) -> bool:
         """Whether the checkpoint of a step is there, from this very course."""
         return any(one.step == step for one in self._mine())

@@ -65,8 +65,8 @@ def train(config: TrainConfig, worker: Worker, begins: Beginning = FROM_SCRATCH)
         start_from_parent(model, config.parent, worker)
     worker.tell(base_model.environment(model, config.quantization, device, dtype))
 
-    # Bins of equal length, and how many of them make a step
-    filling = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    # Bins, and how many of them make a step
+    filling = base_model.filling(tokenizer, device, dtype)
     bins = dataset.pack(train_rows, config.batch.max_length, filling, alone=attention == ALONE)
     eval_bins = dataset.pack(eval_rows, config.batch.max_length, filling, alone=attention == ALONE)
     per_step = dataset.bins_per_step(len(train_rows), len(bins), config.batch.rows_per_step)

@@ -44,7 +44,12 @@ class PackedTrainer(CheckpointedTrainer):
         """Raises StopRequested between two micro-batches, UserError loss_not_finite."""
         self.worker.check_stop()
         loss = super().training_step(model, inputs, num_items)
-        self.guard.micro_batch(loss.item(), inputs["rows"], self.state.global_step + 1)
+        step = self.state.global_step + 1
+        try:
+            self.guard.micro_batch(loss.item(), inputs["rows"], step)
+        except UserError:
+            self._began_badly(step)
+            raise
         self.tokens += inputs["tokens"]
         return loss
 
@@ -57,11 +62,18 @@ class PackedTrainer(CheckpointedTrainer):
         except UserError:
             if not self.guard.healthy:  # what the first of the bad steps began with was bad already
                 self.checkpoints.drop(step - PATIENCE)
+            self._began_badly(step)
             raise
         return grad_norm
 
+    def _began_badly(self, step: int) -> None:
+        """A first step that goes wrong speaks against the checkpoint: the next attempt goes further back."""
+        if step == self.begins.step + 1:
+            self.checkpoints.drop_last()
+
     def healthy(self) -> bool:
-        return self.guard.healthy
+        learned = (weight for weight in self.model.parameters() if weight.requires_grad)
+        return self.guard.healthy and all(bool(weight.isfinite().all()) for weight in learned)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds what a step's own log lacks: memory, and real tokens over the time in which it trained."""

@@ -42,7 +42,7 @@ def look(job: Job, scheduler: Scheduler, starts: float | None, children: tuple[J
         place=len(ahead) + 1 if queued and not job.held else 0,
         before=(*store.all(ACTIVE), *ahead) if queued and not job.held else (),
         starts=starts,
-        saved=checkpoints.latest(folder),
+        saved=checkpoints.fitting(folder, job.config, job.overrides),
         silent=_silent(job, scheduler),
         parent=store.get(job.config.parent) if job.config.parent else None,
         children=children,
@@ -67,7 +67,7 @@ def descendants(job: Job, scheduler: Scheduler) -> tuple[Job, ...]:
 
 
 def _silent(job: Job, scheduler: Scheduler) -> int:
-    if job.state is not JobState.RUNNING:
+    if job.state not in (JobState.RUNNING, JobState.STOPPING):
         return 0
     try:
         heard = (scheduler.store.folder(job.id) / "events.jsonl").stat().st_mtime

@@ -25,6 +25,7 @@ from qlora_ui.events import (
     Phase,
     parse,
 )
+from qlora_ui.jobs import Job
 from qlora_ui.ui.charts import METRICS
 from qlora_ui.ui.series import Series
 
@@ -47,6 +48,7 @@ class Followed:
         self.offset = 0
         self.series = {metric: Series() for metric in METRICS}
         self.log: deque[Line] = deque(maxlen=LOG_LINES)
+        self.attempt = 0
         self.phase: Phase | None = None
         self.training: Phase | None = None  # its total is the number of steps
         self.metrics: Metrics | None = None  # the last
@@ -59,6 +61,10 @@ class Followed:
         self._recent: deque[tuple[int, Event | None]] = deque(maxlen=RECENT)
         self._passed = b""  # the last line that was folded without becoming an event
         self._last = b""  # the line that ends at `offset`
+
+    def doing(self, job: Job) -> Phase | None:
+        """The phase it is in, None until the attempt that was started last has said its first words."""
+        return self.phase if self.attempt >= job.attempt else None
 
     def read(self) -> bool:
         """Take in what was written since; True if anything was. A torn last line waits for its end.
@@ -171,6 +177,7 @@ class Followed:
         if self.metrics and self.metrics.step > kept:  # steps that are done again are not done
             epoch = self.metrics.epoch * kept / self.metrics.step
             self.metrics = Metrics(kept, epoch, {}, self.metrics.time)
+        self.attempt = event.number
         self.before = self.failure
         self.phase = self.training = self.began = self.failure = None
 

@@ -28,17 +28,17 @@ def kept(language: str, job: Job, followed: Followed, saved: Checkpoint | None) 
 
 
 def best(language: str, followed: Followed) -> str:
-    """Which step's adapter is offered, where it is not simply the last one's."""
+    """Which step's adapter is offered, where several were measured: the best one, or a Stop's last."""
     adapter, measured = followed.artifacts.get("adapter"), list(followed.series["eval_loss"])
-    if adapter is None or not adapter.step or not measured:
+    if adapter is None or not adapter.step or len(measured) < 2:
         return ""
     lowest = min(value for _, value in measured)
     values = {"step": f"{adapter.step:,}", "count": len(measured)}
     is_best = any(step == adapter.step and value == lowest for step, value in measured)
-    if is_best and len(measured) > 1:
+    if is_best:
         return text(language, "ui.job.adapter_best", **values)
-    is_last = followed.metrics is not None and followed.metrics.step == adapter.step
-    return "" if is_last else text(language, "ui.job.adapter_of", step=values["step"])
+    lowest_at = next(step for step, value in measured if value == lowest)
+    return text(language, "ui.job.adapter_of", step=values["step"], best=f"{lowest_at:,}")
 
 
 def changed(language: str, job: Job, followed: Followed) -> str:

@@ -35,11 +35,13 @@ class JobList:
         active = [job for job in jobs if job.state in ACTIVE]
         ended = sorted((job for job in jobs if job.state in ENDED), key=lambda job: -job.created)
         rows = [await self._moving(language, job) for job in active]
+        starting = [job.id for job in queue if not job.held]  # a paused one takes no place
         for at, job in enumerate(queue):
-            place = {"place": at + 1, "first": at == 0, "last": at == len(queue) - 1}
+            ends = {"place": at + 1, "first": at == 0, "last": at == len(queue) - 1}
             row = await self._moving(language, job)
-            row["line"] = row["line"] or text(language, "ui.jobs.place", place=at + 1)
-            rows.append({**row, **place})
+            if not job.held:
+                row["line"] = row["line"] or text(language, "ui.jobs.place", place=starting.index(job.id) + 1)
+            rows.append({**row, **ends})
         rows += [self._still(language, job) for job in ended]
         self._drop({job.id for job in jobs})
         total = text(language, "ui.jobs.total", size=size(self.sizes.total())) if jobs else ""
@@ -56,7 +58,7 @@ class JobList:
             waits = self.scheduler.waits_for_token(job)
             found[job.id] = {
                 "name": wording.name(language, job),
-                "state": wording.state(language, job, followed.phase if followed else None, waits),
+                "state": wording.state(language, job, followed.doing(job) if followed else None, waits),
                 "icon": wording.icon(job, waits),
                 "share": wording.share(job, followed) if followed else 0,
             }

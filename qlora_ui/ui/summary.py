@@ -105,8 +105,7 @@ def side(language: str, config: TrainConfig, known: Known) -> str:
     facts = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(language, config, known)
     )
-    split = split_rows(config, known.data)
-    found = checks.findings(config, known.gpus, split[0] if split else None, known.facts)
+    found = checks.findings(config, known.gpus, steps(config, known.data), known.facts)
     if known.room is not None:
         found.insert(0, known.room)
     findings = "".join(_finding(language, finding) for finding in found)
@@ -160,6 +159,12 @@ def finding(language: str, found: checks.Finding) -> str:
     return " ".join(_said(language, found))
 
 
+def steps(config: TrainConfig, data: Inspection | None) -> int | None:
+    """How many it will take, None while the rows are not known."""
+    split = split_rows(config, data)
+    return estimates.steps(split[0], config, data.length) if split and data else None
+
+
 def _sentence(language: str, config: TrainConfig, known: Known) -> str:
     split = split_rows(config, known.data)
     values = {"model": model_name(language, config), "rows": f"{split[0]:,}" if split else ""}
@@ -178,7 +183,7 @@ def _facts(language: str, config: TrainConfig, known: Known) -> list[tuple[str, 
     if split := split_rows(config, known.data):
         found.append((text(language, "ui.fact.rows"), f"{split[0]:,}"))
         found.append((text(language, "ui.fact.held_out"), f"{split[1]:,}"))
-        found.append((text(language, "ui.fact.steps"), f"{estimates.steps(split[0], config):,}"))
+        found.append((text(language, "ui.fact.steps"), f"{steps(config, known.data):,}"))
     if known.facts is not None:
         trained = estimates.trainable_parameters(known.facts, config.lora)
         found.append((text(language, "ui.fact.trained"), count(language, trained)))

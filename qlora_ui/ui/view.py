@@ -41,7 +41,6 @@ def job(language: str, job: Job, followed: Followed, around: Around, store: JobS
         "ended": job.state in ENDED,
         **buttons(language, job, around.saved is not None),
         "adapter": adapter,
-        "from": job.state in ENDED,
         "further": can_be_parent(job, store),
         "token": around.waits_for_token or wants_token(job),
         "queue": queue(language, job, around),
@@ -94,7 +93,7 @@ def bar(language: str, job: Job, followed: Followed, waits_for_token: bool) -> l
     return [
         wording.share(job, followed),
         wording.progress(language, job, followed),
-        wording.state(language, job, followed.phase, waits_for_token),
+        wording.state(language, job, followed.doing(job), waits_for_token),
         wording.icon(job, waits_for_token),
     ]
 
@@ -117,7 +116,7 @@ def row(
     return {
         "id": job.id,
         "name": wording.name(language, job),
-        "state": wording.state(language, job, followed.phase if followed else None, waits),
+        "state": wording.state(language, job, followed.doing(job) if followed else None, waits),
         "icon": wording.icon(job, waits),
         "share": share,
         "line": wording.progress(language, job, followed) if followed else wording.ended(language, job),

@@ -98,7 +98,7 @@ class Wiring:
         values = self.values(*raw)
         problems: Sequence[Problem] = ()
         try:
-            config = collect(values)
+            config = self._checked(values)
         except Invalid as error:
             config, problems = error.draft, self._in_order(error.problems)
         known = self.known(config)
@@ -127,7 +127,7 @@ class Wiring:
         if job is None:
             key = "invalid.no_parent" if way == "further" else "ui.job.no_such"
             return [*(gr.skip() for _ in self.paths), gr.skip(), summary.no_parent(self.language, key)]
-        values = {**self.form.fields.defaults, **refill.filled(job.config), "name": job.name}
+        values = {**self.form.fields.defaults, **refill.filled(job.config), "name": ""}
         if way == "further":
             values["parent"] = job.id
         words = self._parent_words(values["parent"])

@@ -149,7 +149,8 @@ def ended(language: str, job: Job) -> str:
     """How long an ended job took; nothing of one that never started."""
     if not job.started or not job.ended:
         return ""
-    return text(language, "ui.job.took", time=duration(language, job.ended - job.started))
+    key = "ui.job.took" if job.attempt == 1 else "ui.job.took_last"  # of several attempts
+    return text(language, key, time=duration(language, job.ended - job.started))
 
 
 def queue(language: str, waiting: Sequence[Job], place: int) -> str:
@@ -233,8 +234,8 @@ def what_next(language: str, job: Job, adapter: bool, saved: bool) -> str:
     if job.state is JobState.FINISHED:
         return text(language, "ui.job.next_done")
     ending = "failed" if job.state is JobState.FAILED else "stopped"
-    left = "_kept" if adapter else "_saved" if saved else ""
-    return text(language, f"ui.job.next_{ending}{left}")
+    left = {(True, True): "_kept", (True, False): "_adapter", (False, True): "_saved", (False, False): ""}
+    return text(language, f"ui.job.next_{ending}{left[adapter, saved]}")
 
 
 def code(job: Job, home: Path) -> str:

@@ -1,5 +1,7 @@
 """The list of jobs in a real browser, and how both of its pages look: axe, widths, both languages."""
 
+import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,8 +79,10 @@ def test_a_job_is_stopped_from_the_list(new_page: NewPage, app: App, jobs: dict[
     extra = Worked(app, "wait")
     page = new_page("/?view=jobs")
     mine = row(page, extra)
-    mine.get_by_role("button", name="Save and stop").click()
+    mine.get_by_role("button", name="Save and stop").dblclick(delay=100)  # the second press kills nothing
     expect(mine).to_contain_text("Stopped by you")
+    (ended,) = extra.folder.glob("exit.1.json")
+    assert json.loads(ended.read_bytes())["code"] != -signal.SIGKILL
 
 
 def places(jobs: dict[str, Worked]) -> list[str]:

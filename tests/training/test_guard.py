@@ -108,3 +108,39 @@ def test_an_explosion_ends_it_and_no_checkpoint_of_it_stays(
     run = attempt_here(folder, 2)
     assert run.curve("learning_rate")[4] == pytest.approx(1e-4)
     assert "resumed" in run.keys
+
+
+def test_weights_that_are_no_numbers_are_never_saved(
+    tmp_path: Path, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = PackedTrainer.evaluate
+
+    def spoiled(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step >= 4:
+            for weight in self.model.parameters():
+                if weight.requires_grad:
+                    weight.data.fill_(math.inf)
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(PackedTrainer, "evaluate", spoiled)
+    folder = job_folder(tmp_path, tiny_config.overridden({"trainer.eval_steps": 2}))
+    with pytest.raises(UserError, match="loss_not_finite"):
+        attempt_here(folder, 1)
+    assert [one.step for one in checkpoints.whole(folder)] == [2]
+
+
+def test_a_checkpoint_that_fails_at_once_is_left_for_the_one_before(
+    tmp_path: Path, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return loss(self, *args, **kwargs) * (math.nan if self.state.global_step >= 4 else 1)
+
+    loss = PackedTrainer.compute_loss
+    monkeypatch.setattr(PackedTrainer, "compute_loss", broken)
+    folder = job_folder(tmp_path, tiny_config.overridden({"keep.checkpoint_minutes": 1e-6}))
+    newest = []
+    for attempt in (1, 2):
+        with pytest.raises(UserError, match="loss_not_finite"):
+            attempt_here(folder, attempt)
+        newest.append(checkpoints.whole(folder)[-1].step)
+    assert newest == [4, 3]
