@@ -27,7 +27,7 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Sequences behind one another, where asked for filled up by a sequence of padding that nothing sees.
+    """Sequences behind one another, filled up to full length by a sequence of padding that nothing sees.
 
     `targets` are the labels moved one to the left within each sequence: what position i is to say next.
     """
@@ -78,9 +78,8 @@ def _text_row(example: Example, tokenizer: PreTrainedTokenizerBase) -> TokenRow:
     return TokenRow(example.row, ids, list(ids))
 
 
-def pack(rows: Sequence[TokenRow], length: int, filling: int | None = None, alone: bool = False) -> list[Bin]:
-    """Rows → bins of at most `length` tokens, best fit first; one row a bin if `alone`. With the id of a
-    token for `filling`, all are filled up to `length`."""
+def pack(rows: Sequence[TokenRow], length: int, filling: int, alone: bool = False) -> list[Bin]:
+    """Rows → bins of `length` tokens, best fit first; one row a bin if `alone`."""
     if not rows:
         return []
     groups = [[i] for i in range(len(rows))] if alone else _best_fit(rows, length)
@@ -103,11 +102,11 @@ def _best_fit(rows: Sequence[TokenRow], length: int) -> list[list[int]]:
     return groups
 
 
-def _bin(rows: Sequence[TokenRow], length: int, filling: int | None) -> Bin:
+def _bin(rows: Sequence[TokenRow], length: int, filling: int) -> Bin:
     sequences = [torch.tensor(row.input_ids) for row in rows]
     targets = [torch.tensor([*row.labels[1:], IGNORED]) for row in rows]
     tokens = sum(len(ids) for ids in sequences)
-    if filling is not None and tokens < length:
+    if tokens < length:
         sequences.append(torch.full((length - tokens,), filling))
         targets.append(torch.full((length - tokens,), IGNORED))
     return Bin(tuple(sequences), torch.cat(targets), tuple(row.row for row in rows), tokens)

@@ -66,7 +66,7 @@ def train(config: TrainConfig, worker: Worker, begins: Beginning = FROM_SCRATCH)
     worker.tell(base_model.environment(model, config.quantization, device, dtype))
 
     # Bins, and how many of them make a step
-    filling = base_model.filling(tokenizer, device, dtype)
+    filling = base_model.filling(tokenizer)
     bins = dataset.pack(train_rows, config.batch.max_length, filling, alone=attention == ALONE)
     eval_bins = dataset.pack(eval_rows, config.batch.max_length, filling, alone=attention == ALONE)
     per_step = dataset.bins_per_step(len(train_rows), len(bins), config.batch.rows_per_step)

@@ -117,11 +117,3 @@ def test_a_cpu_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert base_model.kept_dtype(CPU, tmp_path) == torch.float32, "another machine on the same home"
     (tmp_path / "cpu_dtype.json").write_text("{")
     assert base_model.kept_dtype(CPU, tmp_path) == torch.float32
-
-
-def test_bins_are_filled_up_only_where_shapes_are_compiled() -> None:
-    class Tokenizer:
-        pad_token_id, eos_token_id = None, 7
-
-    filled = [(CPU, torch.bfloat16), (CPU, torch.float32), (torch.device("cuda"), torch.bfloat16)]
-    assert [base_model.filling(Tokenizer(), *where) for where in filled] == [7, None, None]  # type: ignore[arg-type]
