@@ -104,6 +104,16 @@ def test_on_a_phone_start_stays_in_reach_and_boxes_do_not_zoom(new_page: NewPage
     assert len(sizes) > 10 and min(sizes) >= 16
 
 
+def test_on_a_desktop_start_stays_in_sight(new_page: NewPage) -> None:
+    page = new_page()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.mouse.move(400, 400)
+    page.mouse.wheel(0, 5000)
+    page.wait_for_function("scrollY > 300")
+    box = page.get_by_role("button", name="Start training").bounding_box()
+    assert box and 0 <= box["y"] and box["y"] + box["height"] <= 800
+
+
 def test_targets_are_large_enough(new_page: NewPage) -> None:
     page = new_page(viewport={"width": 375, "height": 700})
     open_all(page)

@@ -38,7 +38,7 @@ class Chaos:
     def run(self) -> list[str]:
         """What does not hold; empty if all does."""
         try:
-            configs = make_configs(self.folder)
+            configs = make_configs(self.folder, [self.folder / "alone", self.world.home])
             configs = [one for one in configs if one.name == "dropout" or not self.few]
             self.world.supply = itertools.cycle(configs)
             with ThreadPoolExecutor(1) as beside:
