@@ -45,7 +45,8 @@ class Problem:
         words = dict(self.values)
         if (declared := declaration(self.field)) is not None:
             words["range"] = range_words(language, self.field, declared)
-            words["default"] = initial(self.field)
+            first = initial(self.field)
+            words["default"] = f"{first:g}" if isinstance(first, float) else first
         return words
 
 
