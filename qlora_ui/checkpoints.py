@@ -56,13 +56,14 @@ def latest(job: Path) -> Checkpoint | None:
     return next(iter(whole(job)[::-1]), None)
 
 
-def fitting(job: Path, chosen: TrainConfig, overrides: dict[str, Any]) -> Checkpoint | None:
-    """The newest that an attempt with these overrides can go on from."""
+def fitting(job: Path, chosen: TrainConfig, overrides: dict[str, Any]) -> list[Checkpoint]:
+    """Those that an attempt with these overrides can go on from, newest first."""
     after = chosen.overridden(overrides)
-    for one in reversed(whole(job)):
-        if one.overrides == overrides or way(chosen.overridden(one.overrides), after) != "anew":
-            return one
-    return None
+    return [
+        one
+        for one in reversed(whole(job))
+        if one.overrides == overrides or way(chosen.overridden(one.overrides), after) != "anew"
+    ]
 
 
 def best(job: Path) -> Checkpoint | None:

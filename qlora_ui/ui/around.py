@@ -3,12 +3,14 @@ whether it gives a sign of life, the jobs before and after it, what would help i
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from qlora_ui import checkpoints
 from qlora_ui.jobs import ACTIVE, ENDED, Job, JobState
 from qlora_ui.plans import Change
 from qlora_ui.scheduler import Scheduler
 from qlora_ui.ui import memory_plan
+from qlora_ui.ui.follow import Followed
 
 SILENT = 600.0  # seconds without an event after which a running job is said to give no sign of life
 
@@ -30,7 +32,9 @@ class Around:
     changes: tuple[Change, ...] = ()
 
 
-def look(job: Job, scheduler: Scheduler, starts: float | None, children: tuple[Job, ...]) -> Around:
+def look(
+    job: Job, scheduler: Scheduler, starts: float | None, children: tuple[Job, ...], followed: Followed
+) -> Around:
     """As it is now; reads a few small files."""
     store = scheduler.store
     folder = store.folder(job.id)
@@ -42,12 +46,20 @@ def look(job: Job, scheduler: Scheduler, starts: float | None, children: tuple[J
         place=len(ahead) + 1 if queued and not job.held else 0,
         before=(*store.all(ACTIVE), *ahead) if queued and not job.held else (),
         starts=starts,
-        saved=checkpoints.fitting(folder, job.config, job.overrides),
+        saved=_saved(job, folder, followed),
         silent=_silent(job, scheduler),
         parent=store.get(job.config.parent) if job.config.parent else None,
         children=children,
         changes=tuple(memory_plan.suggested(job, folder)),
     )
+
+
+def _saved(job: Job, folder: Path, followed: Followed) -> checkpoints.Checkpoint | None:
+    """The newest that it can go on from; while it works, of the course that it is on."""
+    found = checkpoints.fitting(folder, job.config, job.overrides)
+    if job.state in ACTIVE and followed.attempt == job.attempt:
+        found = [one for one in found if one.attempt == job.attempt or one.step <= followed.from_step]
+    return next(iter(found), None)
 
 
 def in_line(job: Job, scheduler: Scheduler) -> list[Job]:

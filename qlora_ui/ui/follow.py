@@ -48,7 +48,7 @@ class Followed:
         self.offset = 0
         self.series = {metric: Series() for metric in METRICS}
         self.log: deque[Line] = deque(maxlen=LOG_LINES)
-        self.attempt = 0
+        self.attempt = self.from_step = 0
         self.phase: Phase | None = None
         self.training: Phase | None = None  # its total is the number of steps
         self.metrics: Metrics | None = None  # the last
@@ -177,7 +177,7 @@ class Followed:
         if self.metrics and self.metrics.step > kept:  # steps that are done again are not done
             epoch = self.metrics.epoch * kept / self.metrics.step
             self.metrics = Metrics(kept, epoch, {}, self.metrics.time)
-        self.attempt = event.number
+        self.attempt, self.from_step = event.number, kept
         self.before = self.failure
         self.phase = self.training = self.began = self.failure = None
 

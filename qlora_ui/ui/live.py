@@ -176,7 +176,9 @@ class Live:
         if job and time.monotonic() - watched.asked > CHILDREN:
             watched.asked = time.monotonic()
             watched.children = around.descendants(job, self.scheduler)
-        now = around.look(job, self.scheduler, starts, watched.children) if job else Around()
+        now = (
+            around.look(job, self.scheduler, starts, watched.children, watched.followed) if job else Around()
+        )
         after = _shown_with_row(watched.followed)
         changed = (job, now, before) != (watched.job, watched.around, after)
         if changed or not watched.row:
