@@ -23,17 +23,16 @@ WAITING = 64  # requests in Gradio's queue
 
 
 class Server:
-    """A running web server. Raises UserError `port_taken`,
-    `host_not_here`."""
+    """A running web server. Raises UserError `port_taken`, `host_not_here`."""
 
     def __init__(self, demo: gr.Blocks, settings: Settings, store: JobStore, scheduler: Scheduler) -> None:
+        if not _ours(settings.host):  # of any fault Gradio would say that the port is taken
+            raise UserError("host_not_here", host=settings.host)
         self._routes = Routes(store, scheduler)
         self._demo = demo.queue(api_open=False, max_size=WAITING)
         try:
             self.app, self.address, _ = demo.launch(**_options(settings, self._routes))
         except OSError as error:
-            if not _ours(settings.host):  # Gradio says of any fault that the port is taken
-                raise UserError("host_not_here", host=settings.host) from error
             raise UserError("port_taken", port=settings.port) from error
 
     def close(self) -> None:

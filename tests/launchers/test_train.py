@@ -40,8 +40,8 @@ class Trains:
 
     @property
     def folder(self) -> Path:
-        until(lambda: [*self.home.glob("jobs/*/config.json")])
-        return next(self.home.glob("jobs/*"))
+        until(lambda: [*self.home.glob("jobs/[!.]*/config.json")])  # a hidden one is on its way in
+        return next(self.home.glob("jobs/[!.]*"))
 
     def until_it_trains(self) -> None:
         events = self.folder / "events.jsonl"
