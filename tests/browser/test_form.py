@@ -145,7 +145,7 @@ def test_views_follow_the_address_without_a_reload(new_page: NewPage) -> None:
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     page.get_by_role("link", name="English").click()
     page.wait_for_url(lambda url: url.endswith("/?view=jobs"))
-    page.get_by_role("link", name="New job").click()
+    page.get_by_role("link", name="New job", exact=True).click()
     expect(page.locator("#view-new")).to_be_visible()
     page.go_back()
     expect(page.locator("#view-jobs")).to_be_visible()

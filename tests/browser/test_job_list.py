@@ -33,7 +33,7 @@ def test_an_empty_list_says_what_to_do_first(new_page: NewPage) -> None:
     page = new_page("/?view=jobs")
     expect(page.get_by_text("No job yet. Start your first one")).to_be_visible()
     expect(page.get_by_role("table")).to_be_hidden()
-    page.locator("#jobs").get_by_role("link", name="New job").click()
+    page.locator("#jobs").get_by_role("link", name="New job", exact=True).click()
     expect(page.get_by_role("button", name="Start training")).to_be_visible()
 
 

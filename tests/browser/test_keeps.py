@@ -148,8 +148,8 @@ def test_a_job_is_made_from_another_and_goes_on_from_its_adapter(new_page: NewPa
     parent = Worked(app, "finish")
     page = new_page(f"/?job={parent.id}")
     page.get_by_role("link", name="New job from this one").click()
-    expect(page.locator("#name input")).to_have_value("finish")
     expect(page.get_by_label("Longest row, in tokens")).to_have_value("1024")
+    expect(page.locator("#name input")).to_have_value("")  # not a second job of the same name
     assert page.url == f"{app.address}/"
     page.go_back()
     page.goto(f"{app.address}/?job={parent.id}")
@@ -158,6 +158,7 @@ def test_a_job_is_made_from_another_and_goes_on_from_its_adapter(new_page: NewPa
     expect(page.locator("#lora\\.r")).to_have_attribute("inert", "")
     page.reload()
     expect(page.locator("#parent-words")).to_contain_text("Goes on from the adapter of finish")
+    page.locator("#name input").fill("finish")  # what its worker does
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/?job=*")
     chain = page.locator("#job .job-chain")
@@ -188,7 +189,7 @@ def test_title_and_icon_follow_and_the_end_is_told_to_who_asked(new_page: NewPag
     ask = page.get_by_role("button", name="Tell me when it ends")
     ask.click()
     expect(page.get_by_role("button", name="You will be told")).to_be_disabled()
-    page.get_by_role("link", name="New job").click()
+    page.get_by_role("link", name="New job", exact=True).click()
     expect(page.get_by_role("link", name="Jobs")).to_have_attribute("data-running", " · 1 running")
     (job.folder / "go").touch()
     until(lambda: page.evaluate("window.told") == ["keep: Finished"])

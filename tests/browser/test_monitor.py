@@ -122,7 +122,7 @@ def test_stop_saves_and_what_was_learnt_is_downloaded(new_page: NewPage, job: Wo
         page.get_by_role("link", name="Download the adapter").click()
     with zipfile.ZipFile(download.value.path()) as received:
         assert received.namelist() == ["adapter/adapter_model.safetensors", "config.json"]
-    expect(page.locator("#job aside")).to_contain_text("What was learnt is kept")
+    expect(page.locator("#job aside")).to_contain_text("The adapter can be used like a finished one")
 
 
 def test_a_name_is_given_in_place(new_page: NewPage, job: Worked) -> None:
