@@ -103,7 +103,10 @@ class Wiring:
             config, problems = error.draft, self._in_order(error.problems)
         known = self.known(config)
         name = active(values["preset"], config.lora)
-        missing = any(problem.field in ("dataset.file", "dataset.hub") for problem in problems)
+        missing = any(
+            problem.field in ("dataset.file", "dataset.hub") and problem.kind != "rows"
+            for problem in problems
+        )
         return [
             name,
             summary.preset_words(self.language, config, name),
