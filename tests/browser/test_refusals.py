@@ -16,6 +16,13 @@ def start(page: Page, path: str) -> None:
     page.get_by_role("button", name=START[path], exact=True).click()
 
 
+def upload(page: Page, path: str, file: Path) -> None:
+    page.locator('#dataset\\.source input[value="file"]').check(force=True)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name=UPLOAD[path]).click()
+    chooser.value.set_files(file)
+
+
 def jobs(app: App) -> list[Path]:
     return list((app.home / "jobs").glob("*/config.json"))
 
@@ -77,10 +84,7 @@ def test_a_broken_file_is_refused_with_its_line(
     broken = tmp_path / "坏 <b>行.jsonl"
     broken.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a", \n', "utf-8")
     page = new_page(path)
-    page.locator('#dataset\\.source input[value="file"]').check(force=True)
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name=UPLOAD[path]).click()
-    chooser.value.set_files(broken)
+    upload(page, path, broken)
     expect(page.locator("#data-words")).to_contain_text(said)
     start(page, path)
     expect(page.locator("#problem-dataset\\.file")).to_contain_text(said)
@@ -119,10 +123,7 @@ def test_a_file_of_another_kind_is_refused_here(new_page: NewPage, tmp_path: Pat
     other = tmp_path / "notes.txt"
     other.write_text("hello", "utf-8")
     page = new_page(path)
-    page.locator('#dataset\\.source input[value="file"]').check(force=True)
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name=UPLOAD[path]).click()
-    chooser.value.set_files(other)
+    upload(page, path, other)
     words = {
         "/": "notes.txt is of a kind that cannot be read here.",
         "/zh": "无法读取 notes.txt 这种类型的文件。",
