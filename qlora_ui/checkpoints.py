@@ -66,12 +66,6 @@ def fitting(job: Path, chosen: TrainConfig, overrides: dict[str, Any]) -> list[C
     ]
 
 
-def best(job: Path) -> Checkpoint | None:
-    """The one with the lowest held-out loss, None where none was measured."""
-    measured = [one for one in whole(job) if one.loss is not None]
-    return min(measured, key=lambda one: one.loss or 0.0, default=None)
-
-
 def delete(job: Path) -> None:
     """Remove all checkpoints of a job."""
     shutil.rmtree(job / FOLDER, ignore_errors=True)
